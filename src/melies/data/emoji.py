@@ -1,0 +1,59 @@
+"""The emoji set: pictures with their texts, and the compositions held out of training."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from melies.data.images import ImageSet, read_images
+from melies.data.splits import held_out
+from melies.progress import Progress, silent
+
+TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
+"""Skin tones by the words of the texts, lightest first."""
+
+
+_TONE = re.compile(r"\b((?:medium-)?(?:light|dark)|medium) skin tone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emoji:
+    """All pictures, with the mask of those that no training may see."""
+
+    pictures: ImageSet
+    held_out: Bool[Tensor, " n"]
+
+    def training(self) -> ImageSet:
+        """The pictures that may be trained on."""
+        return self.pictures.subset(~self.held_out)
+
+    def unseen(self) -> ImageSet:
+        """The held-out compositions."""
+        return self.pictures.subset(self.held_out)
+
+
+def read_emoji(data: Path | None, *, size: int, progress: Progress = silent) -> Emoji:
+    """Read the set from `data`, or from where `melies data prepare emoji` puts it.
+
+    Args:
+        data: Folder or zip with `metadata.jsonl`; None for the usual places.
+        size: Side of the pictures, in pixels.
+        progress: Shows the reading.
+
+    Raises:
+        UserError: If the set is not found or damaged.
+    """
+    if data is None:
+        from melies.data.places import find_data
+
+        data = find_data("emoji")
+    pictures = read_images(data, size=size, progress=progress)
+    return Emoji(pictures=pictures, held_out=held_out(pictures.rows))
+
+
+def skin_tone(text: str) -> int | None:
+    """Index into `TONES` of the one tone a text names; None for no tone or for several."""
+    named = _TONE.findall(text)
+    return TONES.index(named[0]) if len(named) == 1 else None

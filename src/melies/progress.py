@@ -1,0 +1,69 @@
+"""Progress with the time left, on the error stream, so that standard output stays clean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Track(Protocol):
+    """One running bar."""
+
+    def advance(self, amount: float = 1.0, **fields: object) -> None:
+        """Move on by `amount` units; `fields` are shown beside the bar."""
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Opens bars: `with progress("drawing", total=25, unit="step") as track: track.advance()`."""
+
+    def __call__(self, title: str, *, total: float, unit: str = "step", done: float = 0.0): ...
+
+
+class _Silent:
+    def advance(self, amount: float = 1.0, **fields: object) -> None:
+        """Show nothing."""
+
+
+@contextmanager
+def silent(title: str, *, total: float, unit: str = "step", done: float = 0.0) -> Iterator[Track]:
+    """Progress for libraries and `--quiet`: nothing is shown."""
+    yield _Silent()
+
+
+@contextmanager
+def bar(title: str, *, total: float, unit: str = "step", done: float = 0.0) -> Iterator[Track]:
+    """A rich bar on the error stream: title, share done, speed, time spent and time left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Rich
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Rich(*columns, console=Console(stderr=True)) as rich:
+        task = rich.add_task(title, total=total, completed=done, note="")
+
+        class _Bar:
+            def advance(self, amount: float = 1.0, **fields: object) -> None:
+                note = "  ".join(f"{name} {_short(value)}" for name, value in fields.items())
+                rich.update(task, advance=amount, **({"note": note} if fields else {}))
+
+        yield _Bar()
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,41 @@
+"""Randomness as a function of seed and progress: nothing is drawn from hidden global state.
+
+Numbers are always drawn on the CPU, so that one seed means one picture on every device.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from melies.interfaces import Noise
+
+
+def generator_for(seed: int, *progress: int | str) -> torch.Generator:
+    """A CPU generator that depends on the seed and on every word or number of `progress`.
+
+    Sums of seed and progress would make neighbouring seeds share streams; a hash does not.
+    """
+    text = "/".join(str(part) for part in (seed, *progress))
+    state = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return torch.Generator().manual_seed(state >> 1)  # manual_seed takes a signed 64-bit number
+
+
+def noise_for(seeds: Sequence[int]) -> Noise:
+    """Noise for a batch in which sample i has its own seed, so that batching changes nothing.
+
+    Returns:
+        `noise(step, like)`: (b, …) standard normal in the dtype and on the device of `like`.
+        Step −1 is the starting noise; sampler steps count from 0.
+    """
+
+    def noise(step: int, like: Tensor) -> Tensor:
+        if len(seeds) != len(like):
+            raise ValueError(f"{len(seeds)} seeds for a batch of {len(like)}")
+        drawn = [
+            torch.randn(like.shape[1:], generator=generator_for(seed, "noise", step)) for seed in seeds
+        ]
+        return torch.stack(drawn).to(like)
+
+    return noise

@@ -1,0 +1,41 @@
+"""A training log: one JSON object per line."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Log:
+    """Appends to `log.jsonl`; a resumed run first drops the lines after its checkpoint."""
+
+    def __init__(self, path: Path, *, samples_seen: int = 0) -> None:
+        """Open for appending; lines that claim more than `samples_seen` are dropped."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_log(path) if row["samples_seen"] <= samples_seen]
+        fresh = path.with_name(f".{path.name}.writing-{os.getpid()}")
+        fresh.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        fresh.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, **row: Any) -> None:
+        """Add one line and hand it to the operating system."""
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a log; a last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

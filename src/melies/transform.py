@@ -1,0 +1,85 @@
+"""Invertible data maps, saved with the weights so that decoding needs only the checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from melies.errors import UserError, choose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelRange:
+    """Bytes 0 … 255 to floats −1 … 1 and back, rounding to the nearest byte."""
+
+    def forward(self, pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Bytes to floats in [−1, 1]."""
+        return pixels.float() / 127.5 - 1
+
+    def inverse(self, x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+        """Floats to bytes; values outside [−1, 1] are clipped."""
+        return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """The map as JSON."""
+        return {"type": "PixelRange"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standardize:
+    """Per-channel z = (x − mean) / std; channels are the second axis."""
+
+    mean: tuple[float, ...]
+    """One mean per channel, in the units of x."""
+    std: tuple[float, ...]
+    """One standard deviation per channel, in the units of x; above 0."""
+
+    def __post_init__(self) -> None:
+        """Check the lengths and signs."""
+        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise UserError("mean and std must be of one length, and std above 0", where="Standardize")
+
+    def forward(self, x: Float[Tensor, "b c *shape"]) -> Float[Tensor, "b c *shape"]:
+        """To mean 0 and standard deviation 1 per channel."""
+        mean, std = self._like(x)
+        return (x - mean) / std
+
+    def inverse(self, z: Float[Tensor, "b c *shape"]) -> Float[Tensor, "b c *shape"]:
+        """Back to the units of x."""
+        mean, std = self._like(z)
+        return z * std + mean
+
+    def to_json(self) -> dict[str, Any]:
+        """The map as JSON."""
+        return {"type": "Standardize", "mean": list(self.mean), "std": list(self.std)}
+
+    def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return x.new_tensor(self.mean).view(shape), x.new_tensor(self.std).view(shape)
+
+
+Transform = PixelRange | Standardize
+TRANSFORMS = {"PixelRange": PixelRange, "Standardize": Standardize}
+
+
+def fit_standardize(x: Float[Tensor, "n c *shape"]) -> Standardize:
+    """The per-channel standardisation of a data set."""
+    axes = [0, *range(2, x.ndim)]
+    return Standardize(mean=tuple(x.mean(axes).tolist()), std=tuple(x.std(axes).clamp(min=1e-6).tolist()))
+
+
+def transform_from_json(data: Mapping[str, Any], *, where: str) -> Transform:
+    """The transform that `to_json` wrote.
+
+    Raises:
+        UserError: If the type is unknown or a field does not fit; `where` is named.
+    """
+    cls = choose(str(data.get("type")), TRANSFORMS, f"transform in {where}")
+    fields = {name: tuple(value) for name, value in data.items() if name != "type"}
+    try:
+        return cls(**fields)
+    except TypeError as error:
+        raise UserError(f"cannot read transform {cls.__name__}: {error}", where=where) from None
