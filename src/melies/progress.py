@@ -1,8 +1,8 @@
 """Progress with the time left, on the error stream, so that standard output stays clean."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -17,7 +17,9 @@ class Track(Protocol):
 class Progress(Protocol):
     """Opens bars: `with progress("drawing", total=25, unit="step") as track: track.advance()`."""
 
-    def __call__(self, title: str, *, total: float, unit: str = "step", done: float = 0.0): ...
+    def __call__(
+        self, title: str, *, total: float, unit: str = "step", done: float = 0.0
+    ) -> AbstractContextManager[Track]: ...
 
 
 class _Silent:
@@ -55,12 +57,13 @@ def bar(title: str, *, total: float, unit: str = "step", done: float = 0.0) -> I
         TextColumn("{task.fields[note]}"),
     )
     with Rich(*columns, console=Console(stderr=True)) as rich:
-        task = rich.add_task(title, total=total, completed=done, note="")
+        task = rich.add_task(title, total=total, completed=int(done), note="")
 
         class _Bar:
             def advance(self, amount: float = 1.0, **fields: object) -> None:
                 note = "  ".join(f"{name} {_short(value)}" for name, value in fields.items())
-                rich.update(task, advance=amount, **({"note": note} if fields else {}))
+                shown: dict[str, Any] = {"note": note} if fields else {}  # else the last note stays
+                rich.update(task, advance=amount, **shown)
 
         yield _Bar()
 
