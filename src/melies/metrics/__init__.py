@@ -1,0 +1,1 @@
+"""Measures of generated samples: pure functions of features, with intervals and floors."""
