@@ -33,10 +33,11 @@ def test_far_apart_is_zero_and_alike_is_one():
 
 
 def test_copies_are_inside_balls_of_radius_zero():
-    """Six equal real rows far from the origin: every radius is 0, and a copy is on the rim."""
-    real = torch.full((6, 64), 1234.567)
-    found = prdc(real[:6], real, k=5)
+    """Six copies of each of five rows: every radius is 0, and a copy is on the rim."""
+    real = normal(0, n=5, d=64, shift=3.0).float().repeat(6, 1)
+    found = prdc(real[torch.arange(29, -1, -1)], real, k=5)
     assert found.precision == found.recall == found.coverage == 1
+    assert found.density == pytest.approx(6 / 5)  # each lies in the balls of all six
     assert prdc(real + 1e-3, real, k=5).precision == 0
 
 
