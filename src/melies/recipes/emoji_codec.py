@@ -13,8 +13,8 @@ import torch
 
 from melies import checkpoint
 from melies.config import check_range
+from melies.data.balance import index_stream
 from melies.data.emoji import read_emoji
-from melies.data.stream import permuted
 from melies.images.codec import CodecConfig, ImageCodec, kl_divergence, reconstruction_error
 from melies.interfaces import Objective
 from melies.progress import Progress, silent
@@ -73,9 +73,10 @@ def run(
     say(f"{len(pictures.pixels)} training pictures of {config.size}×{config.size}")
     model = ImageCodec(config.codec) if start_from is None else checkpoint.load(start_from).model
     pixels = pictures.pixels
+    order = index_stream(torch.ones(len(pixels), dtype=torch.float64), seed=config.training.seed)
 
     def batches(start: int, size: int) -> dict[str, torch.Tensor]:
-        return {"pixels": PixelRange().forward(pixels[permuted(start, size, len(pixels), seed=config.training.seed)])}
+        return {"pixels": PixelRange().forward(pixels[order(start, size)])}
 
     def preview(codec: torch.nn.Module, folder: Path, samples_seen: int) -> None:
         some = PixelRange().forward(pixels[torch.linspace(0, len(pixels) - 1, 16).long()])

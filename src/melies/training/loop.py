@@ -46,6 +46,8 @@ class TrainingConfig:
     """Samples over which the rate rises from 0."""
     decay: Literal["constant", "linear", "cosine"] = "cosine"
     """How the rate falls after the warm-up."""
+    hold: float = 0.0
+    """Share of the run, warm-up included, before the rate begins to fall."""
     final: float = 0.0
     """Rate at the end, as a share of the peak."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -75,8 +77,10 @@ class TrainingConfig:
             check_positive(name, getattr(self, name))
         for name in ("log_every", "checkpoint_every_s"):
             check_positive(name, getattr(self, name))
-        for name in ("warmup", "weight_decay", "preview_every", "final"):
+        for name in ("warmup", "weight_decay", "preview_every"):
             check_range(name, getattr(self, name), low=0)
+        for name in ("hold", "final"):
+            check_range(name, getattr(self, name), low=0, high=1)
         if self.batch_size % self.accumulate:
             raise UserError(f"batch_size = {self.batch_size} does not divide by accumulate = {self.accumulate}")
 
@@ -201,6 +205,7 @@ class _Loop:
             warmup=config.warmup,
             total=config.num_samples,
             decay=config.decay,
+            hold=config.hold,
             final=config.final,
         )
         scalars: dict[str, float] = {}

@@ -1,0 +1,153 @@
+"""What is asked of a drawing run: checked, written into every picture, and read back from it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from melies.config import check_range, from_json, to_json
+from melies.diffusion import GRIDS, SAMPLERS
+from melies.errors import UserError, choose
+from melies.version import __version__
+
+KEY = "melies"
+"""Name of the text chunk in a PNG that holds the settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawSettings:
+    """Everything that decides what is drawn. Two equal settings draw equal pictures."""
+
+    prompts: tuple[str, ...] = ()
+    """One row of pictures for each."""
+    classes: tuple[str, ...] = ()
+    """Class names, for a model with classes: one row each; with prompts, one for all or one each."""
+    negative: str = ""
+    """What the pictures should not be; takes the place of the null condition."""
+    count: int = 4
+    """Pictures per prompt."""
+    scale: float = 4.0
+    """Guidance scale; 1 is off."""
+    steps: int = 25
+    """Steps of the sampler."""
+    sampler: str = "dpmpp"
+    """How the noise is taken away."""
+    grid: str = "karras"
+    """How the noise levels are spaced."""
+    eta: float = 0.0
+    """Fresh noise of the DDIM sampler: 0 deterministic, 1 ancestral."""
+    seed: int = 0
+    """Seed of the first picture of every prompt; the next has seed + 1."""
+    init: str | None = None
+    """Picture to start from."""
+    strength: float = 0.6
+    """How far a starting picture is changed: near 0 hardly, 1 not kept at all."""
+    mask: str | None = None
+    """Picture whose white part is painted anew; the rest of `init` is kept."""
+    model: str = "emoji"
+    """Shipped model, or the path of a checkpoint."""
+    batch: int = 8
+    """Pictures drawn at once."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            UserError: Naming the first field that cannot be.
+        """
+        if not self.prompts and not self.classes:
+            raise UserError("nothing to draw", remedy='give a prompt: melies generate "a polar bear"')
+        for prompt in self.prompts:
+            if not prompt.strip():
+                raise UserError("a prompt is empty", remedy="say in a few words what is wanted")
+        if self.prompts and self.classes and len(self.classes) not in (1, len(self.prompts)):
+            raise UserError(f"{len(self.classes)} classes for {len(self.prompts)} prompts", remedy="give one for all, or one each")
+        check_range("count", self.count, low=1, high=10_000)
+        check_range("scale", self.scale, low=0, high=1_000)
+        check_range("steps", self.steps, low=1, high=10_000)
+        check_range("eta", self.eta, low=0, high=1)
+        check_range("seed", self.seed, low=0, high=2**53)
+        check_range("strength", self.strength, low=0, high=1, low_open=True)
+        check_range("batch", self.batch, low=1, high=4_096)
+        choose(self.sampler, SAMPLERS, "sampler")
+        choose(self.grid, GRIDS, "grid")
+        if self.mask and not self.init:
+            raise UserError("a mask needs a picture to keep the rest of", remedy="add --init PICTURE")
+        if self.eta and self.sampler != "ddim":
+            raise UserError(f"eta belongs to the sampler 'ddim', not to {self.sampler!r}")
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of pictures: one per prompt, or per class where there are no prompts."""
+        return len(self.prompts) or len(self.classes)
+
+    @property
+    def total(self) -> int:
+        """Pictures in the run."""
+        return self.num_rows * self.count
+
+    def row(self, index: int) -> int:
+        """Which prompt picture `index` belongs to; pictures are numbered prompt by prompt."""
+        return index // self.count
+
+    def seed_of(self, index: int) -> int:
+        """The seed of picture `index`."""
+        return self.seed + index % self.count
+
+    def prompt_of(self, index: int) -> str:
+        """The prompt of picture `index`; empty for a model without text."""
+        return self.prompts[self.row(index)] if self.prompts else ""
+
+    def class_of(self, index: int) -> str:
+        """The class of picture `index`; empty for a model without classes."""
+        if not self.classes:
+            return ""
+        return self.classes[self.row(index) if len(self.classes) > 1 else 0]
+
+    def label(self, index: int) -> str:
+        """What picture `index` shows, in words."""
+        return self.prompt_of(index) or self.class_of(index)
+
+
+def describe(settings: DrawSettings, index: int, *, weights: str) -> dict[str, Any]:
+    """What a picture says of itself: the whole run, which picture of it, the weights, the version.
+
+    The whole run is kept because the last bit of a sum depends on what else is in the batch.
+    """
+    return {
+        "version": __version__,
+        "weights_sha256": weights,
+        "index": index,
+        "prompt": settings.label(index),
+        "seed": settings.seed_of(index),
+        "settings": to_json(settings),
+    }
+
+
+def read_settings(picture: Path) -> tuple[DrawSettings, int, str]:
+    """The settings, the index and the weights' digest that a picture was drawn with.
+
+    Raises:
+        UserError: If it is no picture, or was not drawn by melies.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(picture) as opened:
+            text = opened.info.get(KEY)
+    except FileNotFoundError:
+        raise UserError("no such picture", where=str(picture)) from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"not a readable picture ({error})", where=str(picture)) from None
+    remedy = "give a PNG that `melies generate` wrote, not a copy that lost its text"
+    if not isinstance(text, str):
+        raise UserError("the picture carries no settings", where=str(picture), remedy=remedy)
+    try:
+        data = json.loads(text)
+        index, weights = int(data["index"]), str(data["weights_sha256"])
+        settings = from_json(DrawSettings, data["settings"], where=f"{picture.name}: settings")
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"its settings cannot be read ({error})", where=str(picture), remedy=remedy) from None
+    if not 0 <= index < settings.total:
+        raise UserError(f"picture {index} of a run of {settings.total}", where=str(picture), remedy=remedy)
+    return settings, index, weights
