@@ -149,7 +149,7 @@ def test_an_encoder_is_loaded_from_the_cache(folders, no_hub):
 def test_downloading_says_so_and_asks_for_safetensors_first(monkeypatch, tmp_path, places):
     asked, said = [], []
 
-    def client(repository, *, cache_dir, allow_patterns=None, local_files_only=False):
+    def client(repository, *, cache_dir, allow_patterns=None, ignore_patterns=None, local_files_only=False):
         if local_files_only:
             raise FileNotFoundError
         assert said, "asked the hub before saying so"
@@ -167,6 +167,11 @@ def test_downloading_says_so_and_asks_for_safetensors_first(monkeypatch, tmp_pat
     assert HUB in said[0]
     assert [any("bin" in pattern for pattern in patterns) for _, _, patterns in asked] == [False, True]
     assert all("*.safetensors" in patterns for _, _, patterns in asked[:1])
+
+
+def test_a_name_that_no_repository_can_have_is_refused():
+    with pytest.raises(UserError, match="'a b' is no repository's name"):
+        find_weights("tiny", hub="a b")
 
 
 def test_a_download_that_fails_is_one_sentence(monkeypatch):

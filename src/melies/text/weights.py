@@ -154,12 +154,18 @@ def hub_cache() -> Path:
 
 
 def cached_snapshot(hub: str) -> Path | None:
-    """The complete snapshot of a repository in the local cache, or None; never asks the network."""
+    """The complete snapshot of a repository in the local cache, or None; never asks the network.
+
+    Raises:
+        UserError: If `hub` cannot be the name of a repository.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(hub, cache_dir=hub_cache(), local_files_only=True))
+    except HFValidationError:
+        raise UserError(f"{hub!r} is no repository's name", remedy="give it as owner/name") from None
     except (LocalEntryNotFoundError, FileNotFoundError):
         return None
     # an interrupted download leaves a snapshot without its weights
@@ -179,7 +185,14 @@ def download(hub: str, *, say: Callable = print) -> Path:
     say(f"downloading {hub} from the Hugging Face hub into {hub_cache()}")
     try:
         for patterns in (_HUB_FILES, _HUB_FILES_OLD):
-            folder = Path(snapshot_download(hub, cache_dir=hub_cache(), allow_patterns=list(patterns)))
+            folder = Path(
+                snapshot_download(
+                    hub,
+                    cache_dir=hub_cache(),
+                    allow_patterns=list(patterns),
+                    ignore_patterns=["*/*"],  # sub-folders hold other formats, or other models
+                )
+            )
             if holds_weights(folder):
                 return folder
     except Exception as error:  # the client's network errors share no base class of their own
