@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from melies.interfaces import AttentionEdit
 
-
 SHORT = 128
 """Up to this many tokens the plain products beat the fused kernel on a processor."""
 
@@ -69,7 +68,11 @@ class Attention(nn.Module):
         """
         query = self._heads(self.query(x))
         key, value = self.key_value(x if context is None else context).chunk(2, dim=-1)
-        query, key, value = _unit(query) * self.head_gain.to(query), _unit(self._heads(key)), self._heads(value)
+        query, key, value = (
+            _unit(query) * self.head_gain.to(query),
+            _unit(self._heads(key)),
+            self._heads(value),
+        )
         attended = edit(query, key, value, name) if edit else None
         if attended is None:
             attended = attend(query, key.to(query), value.to(query), valid)

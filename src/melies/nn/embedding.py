@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from melies.interfaces import Condition
 
 
-def sinusoidal(position: Float[Tensor, " n"], dim: int, *, max_period: float = 10_000.0) -> Float[Tensor, "n d"]:
+def sinusoidal(
+    position: Float[Tensor, " n"], dim: int, *, max_period: float = 10_000.0
+) -> Float[Tensor, "n d"]:
     """Sines and cosines at geometric frequencies (Vaswani et al. 2017, §3.5).
 
     Args:

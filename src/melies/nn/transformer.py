@@ -134,7 +134,12 @@ class Transformer(nn.Module):
             condition: See `melies.interfaces.Condition`.
             residuals: One (b, l, d) per block, added after it; from a control branch.
             attention: May replace the result of any attention layer.
+
+        Raises:
+            ValueError: If the number of residuals is not that of the blocks.
         """
+        if residuals is not None and len(residuals) != len(self.blocks):
+            raise ValueError(f"{len(residuals)} residuals for {len(self.blocks)} blocks")
         patch = self.config.patch
         tokens = rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=patch, q=patch)
         h = self.embed(tokens) + self.position
