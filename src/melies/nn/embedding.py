@@ -28,7 +28,8 @@ def sinusoidal(
 
 def sinusoidal_2d(height: int, width: int, dim: int) -> Float[Tensor, "l d"]:
     """Fixed positions of a grid of tokens, row-major: half the width for y, half for x."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = torch.arange(height).float(), torch.arange(width).float()
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.cat([sinusoidal(y.flatten(), dim // 2), sinusoidal(x.flatten(), dim // 2)], dim=-1)
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from melies.config import check_positive
+from melies.errors import UserError
 from melies.interfaces import AttentionEdit, Condition
 from melies.nn.attention import Attention
 from melies.nn.embedding import ConditionEmbedding, ConditionStates, sinusoidal_2d
@@ -50,7 +51,11 @@ class TransformerConfig:
         for name in ("channels", "size", "patch", "dim", "depth", "head_dim", "mlp_ratio"):
             check_positive(name, getattr(self, name))
         if self.size % self.patch or self.dim % self.head_dim or self.dim % 4:
-            raise ValueError("size must divide by patch, and dim by head_dim and by 4")
+            raise UserError(
+                f"size = {self.size} must divide by patch = {self.patch},"
+                f" and dim = {self.dim} by head_dim = {self.head_dim} and by 4",
+                where="TransformerConfig",
+            )
 
 
 class Block(nn.Module):

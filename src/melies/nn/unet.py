@@ -64,6 +64,10 @@ class UNetConfig:
                 where="UNetConfig.widths",
                 remedy="give one width per halving, and one more",
             )
+        if self.sizes[-1] < 2:
+            raise UserError(
+                "the smallest size is 1, where group norms have nothing to compare", where="UNetConfig.widths"
+            )
         for size in self.attention:
             if size not in self.sizes:
                 raise UserError(
