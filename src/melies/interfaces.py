@@ -66,8 +66,10 @@ class Branch(NamedTuple):
 class Guidance(Protocol):
     """Combines branches into one bound denoiser; a fresh closure per run holds its state."""
 
-    space: str
-    """Where it acts: "x0", "epsilon" or "velocity"."""
+    @property
+    def space(self) -> str:
+        """Where it acts: "x0", "epsilon" or "velocity"."""
+        ...
 
     def bind(
         self,

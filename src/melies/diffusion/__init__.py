@@ -1,0 +1,22 @@
+"""Diffusion: noise levels, denoisers, losses, samplers and guidance, in one coordinate.
+
+That coordinate is σ, with x_σ = x0 + σ·ε (Karras et al. 2022). The tables below are strings, so
+that a command can list them without loading torch; `melies.optional.import_from` reads an entry.
+"""
+
+SAMPLERS = {
+    "dpmpp": "melies.diffusion.sample:dpmpp",
+    "heun": "melies.diffusion.sample:heun",
+    "euler": "melies.diffusion.sample:euler",
+    "ddim": "melies.diffusion.sample:ddim",
+    "ddpm": "melies.diffusion.sample:ddpm",
+}
+"""Each is a `melies.interfaces.Sampler`."""
+
+GRIDS = {
+    "karras": "melies.diffusion.noise:karras",
+    "linear": "melies.diffusion.noise:linear",
+    "ddpm-linear": "melies.diffusion.noise:ddpm_linear",
+    "ddpm-cosine": "melies.diffusion.noise:ddpm_cosine",
+}
+"""Each is `(num_steps, sigma_min, sigma_max) → sigmas (num_steps + 1,)`, falling, ending in exactly 0."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from melies.config import check_range
+from melies.diffusion.adapt import sigma_from_alpha_bar
 from melies.diffusion.precondition import per_sample
 from melies.interfaces import Condition, Denoiser
 
@@ -31,8 +32,7 @@ def discrete(
 ) -> Float[Tensor, " b"]:
     """`count` draws of σ at uniform DDPM timesteps (Ho et al. 2020, Algorithm 1): σ² = (1 − ᾱ_t)/ᾱ_t."""
     t = torch.randint(len(alpha_bar), (count,), generator=generator)
-    chosen = alpha_bar.cpu().double()[t]
-    return ((1 - chosen) / chosen).sqrt().float()
+    return sigma_from_alpha_bar(alpha_bar.cpu().double()[t]).float()
 
 
 def simple(sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:

@@ -64,12 +64,20 @@ class Preconditioned(nn.Module):
             sigma: Noise level of each sample, above 0.
             condition: See `melies.interfaces.Condition`.
             attention: May replace the result of any attention layer of the network.
+
+        Raises:
+            ValueError: If the network's output is not of the shape of x.
         """
         x = x if x.dtype == torch.float64 else x.float()
         c = edm(sigma.to(x), self.sigma_data)
         predicted = self.network(
             per_sample(c.c_in, x) * x, c.c_noise, condition, residuals=None, attention=attention
         )
+        if predicted.shape != x.shape:
+            raise ValueError(
+                f"the network returned {tuple(predicted.shape)} for {tuple(x.shape)}; channels beyond those"
+                " of the input, as of learned variances, go through melies.diffusion.adapt.Adapted"
+            )
         return per_sample(c.c_skip, x) * x + per_sample(c.c_out, x) * predicted.to(x)
 
 
