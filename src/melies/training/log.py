@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Log:
-    """Appends to `log.jsonl`; a resumed run first drops the lines after its checkpoint."""
+    """Appends to `log.jsonl`, closed by `with`; a resumed run first drops the lines after its checkpoint."""
 
     def __init__(self, path: Path, *, samples_seen: int = 0) -> None:
         """Open for appending; lines that claim more than `samples_seen` are dropped."""
@@ -23,8 +23,10 @@ class Log:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
-        """Close the file."""
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         self._file.close()
 
 

@@ -4,6 +4,7 @@ Everything random is a function of the seed and of the samples seen, and batches
 position, so N steps equal k steps, a kill, a resume and N − k steps, bit for bit on one machine.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,8 @@ def train(
         )
         checkpoint.remove_older(out)
 
-    with progress("training", total=config.num_samples, unit="samples", done=state.samples_seen) as track:
+    bar = progress("training", total=config.num_samples, unit="samples", done=state.samples_seen)
+    with bar as track, log or contextlib.nullcontext():
         while state.samples_seen < config.num_samples:
             before, started = state.samples_seen, time.perf_counter()
             scalars = loop.step()
@@ -181,8 +183,6 @@ def train(
             if finished or time.monotonic() - saved_at > config.checkpoint_every_s:
                 save()
                 saved_at = time.monotonic()
-    if log:
-        log.close()
     accelerator.wait_for_everyone()
     return state
 
@@ -235,13 +235,14 @@ class _Loop:
 
     def _clip(self, objective: Objective) -> float:
         parameters = [p for p in objective.parameters(self.state.model) if p.grad is not None]
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.config.clip))
-        if not torch.isfinite(torch.tensor(norm)):
-            bad = [n for n, p in self.state.model.named_parameters() if p.grad is not None and not _finite(p.grad)]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not torch.isfinite(norm):
+            bad = [name for name, p in self.state.model.named_parameters() if not _finite(p.grad)]
             raise FloatingPointError(
                 self._not_finite(objective.name, f"the gradient is not finite in {', '.join(bad[:3])}")
             )
-        return norm
+        nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        return float(norm)
 
     def _not_finite(self, name: str, what: str) -> str:
         return (
@@ -293,8 +294,8 @@ def _passed(before: int, after: int, every: int) -> bool:
     return every > 0 and before // every != after // every
 
 
-def _finite(x: Tensor) -> bool:
-    return bool(torch.isfinite(x).all())
+def _finite(x: Tensor | None) -> bool:
+    return x is None or bool(torch.isfinite(x).all())
 
 
 def _to(batch: Any, device: torch.device) -> Any:
