@@ -110,7 +110,7 @@ def safe_name(name: str) -> bool:
 
 def _hidden(name: str) -> bool:
     parts = name.split("/")
-    return parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts)
+    return parts[0] == "__MACOSX" or any(part.startswith(".") and part != "." for part in parts)
 
 
 def _folder_sizes(folder: Path) -> dict[str, int]:

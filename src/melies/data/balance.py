@@ -1,4 +1,4 @@
-"""Which sample comes when: weights that balance uneven groups, and endless streams as functions of progress."""
+"""Which sample comes when: weights that balance uneven groups, and endless streams of indices."""
 
 import hashlib
 from collections import Counter
@@ -94,10 +94,13 @@ def uniform_at(positions: Int64[Tensor, " b"], *, seed: int, stream: str) -> Flo
         hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest(), "big", signed=True
     )
     state = positions * _signed(0x9E3779B97F4A7C15) + key  # int64 arithmetic wraps, as it should
+    return _shifted(_mixed(state), 11).to(torch.float64) * 2.0**-53
+
+
+def _mixed(state: Tensor) -> Tensor:
     state = (state ^ _shifted(state, 30)) * _signed(0xBF58476D1CE4E5B9)
     state = (state ^ _shifted(state, 27)) * _signed(0x94D049BB133111EB)
-    state = state ^ _shifted(state, 31)
-    return _shifted(state, 11).to(torch.float64) * 2.0**-53
+    return state ^ _shifted(state, 31)
 
 
 def _equal(weights: Tensor) -> bool:

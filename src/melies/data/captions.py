@@ -20,9 +20,10 @@ MAX_VARIANTS = 10
 
 _PEOPLE = frozenset(("man", "woman", "person", "boy", "girl", "child", "baby", "adult"))
 _MASS = frozenset(
-    "bacon beans bread broccoli butter cheese clothing confetti curry dna fire fog fuel garlic ginger gear hair honey"
-    " ice lacrosse laundry luggage meat milk money mud music paper popcorn rice rock salt sake sand sashimi seaweed snow"
-    " spaghetti steam sushi tea thread tofu toothpaste water wine wood yarn yen".split()
+    "bacon beans bread broccoli butter cheese clothing confetti curry dna fire fog fuel garlic ginger gear"
+    " hair honey ice lacrosse laundry luggage meat milk money mud music paper popcorn rice rock salt sake"
+    " sand sashimi seaweed snow spaghetti steam sushi tea thread tofu toothpaste water wine wood yarn"
+    " yen".split()
 )
 _SINGULAR_S = ("ss", "us", "is", "as", "os")
 _PLURAL = frozenset("people men women children feet teeth mice geese dice palms skis maracas".split())

@@ -8,8 +8,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from melies.errors import UserError
 
-MAX_PIXELS = 100_000_000
-"""Of one picture: 300 MB as RGB. A larger one is refused before it is decoded."""
+MAX_PIXELS = 64_000_000
+"""Of one picture: 256 MB with transparency. A larger one is refused before it is decoded."""
 
 SIZES = (8, 1024)
 """Smallest and largest side in pixels that a set may be read at."""
