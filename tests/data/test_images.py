@@ -88,7 +88,7 @@ def test_class_folders_with_splits(tmp_path, pack, top):
     assert test.labels.tolist() == [1]  # the same meaning in each split, though it has one class only
     assert test.pixels[0, 0, 0, 0] == 9
     with pytest.raises(UserError, match="did you mean 'train'"):
-        read_images(source, size=8, split="trian")
+        read_images(source, size=8, split="trai")
 
 
 def test_a_split_of_a_set_without_splits_is_refused(tmp_path):

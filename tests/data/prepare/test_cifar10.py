@@ -4,6 +4,7 @@ import io
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 from types import ModuleType
 
 import pytest
