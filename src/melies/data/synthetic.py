@@ -69,9 +69,7 @@ class MixtureTruth:
     """The class that each belongs to, from 0."""
 
     def __post_init__(self) -> None:
-        """Check the shapes and the weights."""
-        if not len(self.weights) == len(self.means) == len(self.stds) == len(self.classes):
-            raise ValueError("weights, means, stds and classes must be of one length")
+        """Check the weights."""
         if not bool((self.weights > 0).all()) or not math.isclose(float(self.weights.sum()), 1, abs_tol=1e-6):
             raise ValueError(f"weights must be above 0 and sum to 1, got {self.weights.tolist()}")
 

@@ -9,7 +9,7 @@ so a network made for either is a `Denoiser` once its input is scaled and its ou
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -119,7 +119,7 @@ class DiscreteClock:
 
     alpha_bar: Float[Tensor, " t"]
     """ᾱ of every timestep, falling."""
-    rounding: Literal["nearest", "linear"] = "linear"
+    rounding: str = "linear"
     """"nearest" tells whole timesteps; "linear" interpolates them in log σ."""
 
     def __post_init__(self) -> None:
@@ -182,15 +182,18 @@ class Adapted(nn.Module):
         self,
         network: Network,
         *,
-        predicts: Literal["epsilon", "v", "x0", "velocity"],
+        predicts: str,
         clock: Clock,
     ) -> None:
         """Wrap a network.
 
         Args:
             network: Takes the scaled x and the clock's time; may return more channels than x has.
-            predicts: What it was trained to predict.
+            predicts: What it was trained to predict: "epsilon", "v", "x0" or "velocity".
             clock: Where it was trained: `DiscreteClock` or `FlowClock`.
+
+        Raises:
+            UserError: If `predicts` is none of these.
         """
         super().__init__()
         self.network = network

@@ -76,7 +76,7 @@ def from_timesteps(alpha_bar: Float[Tensor, " t"], timesteps: Int64[Tensor, " s"
     return _with_zero(sigma_from_alpha_bar(alpha_bar.double()[timesteps]))
 
 
-def without_zero(sigmas: Grid) -> Grid:
+def without_zero(sigmas: Grid) -> Float[Tensor, " m"]:
     """The grid without its last level 0: a sampler then stops at sigma_min, with that much noise left."""
     return sigmas[:-1] if sigmas[-1] == 0 else sigmas
 

@@ -99,7 +99,7 @@ class ClassifierFreeGuidance:
         if missing:
             raise ValueError(f"guidance at scale {self.scale} lacks the branch {', '.join(missing)}")
         planner = Planner(branches)
-        levels = sigmas[:-1].detach().double().cpu()
+        levels = sigmas[:-1].detach().cpu().double()
         constant = table if bool((table == table[:, :1]).all()) else None
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class ClassifierFreeGuidance:
         steps = len(sigmas) - 1
         match self.scale:
             case Tensor():
-                return self.scale.detach().double().cpu().reshape(-1, 1).expand(-1, steps)
+                return self.scale.detach().cpu().double().reshape(-1, 1).expand(-1, steps)
             case Schedule():
                 values = self.scale.on(sigmas).tolist()
             case Sequence():
@@ -164,7 +164,7 @@ def _combine(x0: Mapping[str, Tensor], other: str, scale: Tensor) -> Tensor:
 
 def _steps(sigma: Tensor, levels: Tensor) -> Tensor:
     """The step that each σ belongs to: the last whose level is not below it, within rounding."""
-    wanted = sigma.detach().double().cpu() * (1 - 1e-5)  # a float32 σ may lie a little above its level
+    wanted = sigma.detach().cpu().double() * (1 - 1e-5)  # a float32 σ may lie a little above its level
     return (levels[None] >= wanted[:, None]).sum(1).clamp(min=1) - 1
 
 
