@@ -69,7 +69,7 @@ class ConditionEmbedding(nn.Module):
             ValueError: If the condition has a part this network was not built for.
         """
         b = len(c_noise)
-        vector = self.noise(sinusoidal(c_noise * 1000, self.dim).to(self.noise[0].weight.dtype))
+        vector = self.noise(sinusoidal(c_noise * 1000, self.dim).to(self.noise[0].weight.dtype))  # type: ignore
         if self.label is None and "class" in condition:
             raise ValueError("this network was built without classes")
         if not self.has_text and "text" in condition:

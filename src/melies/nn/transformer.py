@@ -116,11 +116,11 @@ class Transformer(nn.Module):
                     nn.init.zeros_(module.bias)
         # Zero gates and a zero output make every block the identity at first (adaLN-Zero).
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.final_modulation[1].weight)
+        nn.init.zeros_(self.modulation[1].weight)  # type: ignore
+        nn.init.zeros_(self.final_modulation[1].weight)  # type: ignore
         for block in self.blocks:
             if block.cross_attention is not None:
-                nn.init.zeros_(block.cross_attention.out.weight)
+                nn.init.zeros_(block.cross_attention.out.weight)  # type: ignore
 
     def forward(
         self,

@@ -171,7 +171,7 @@ class UNet(nn.Module):
         self.out = nn.Conv2d(config.widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _block(self, width_in: int, level: int) -> Block:
         config = self.config

@@ -1,0 +1,171 @@
+"""Diffusion of small pictures with classes, in pixels: what the CIFAR-10 and Fashion-MNIST recipes share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from melies import checkpoint
+from melies.config import check_positive, check_range
+from melies.data.balance import index_stream, uniform_at
+from melies.data.images import ImageSet, read_images
+from melies.data.places import find_data
+from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
+from melies.errors import UserError
+from melies.images.generate import draw
+from melies.images.model import ImageDiffusion, ImageDiffusionConfig
+from melies.interfaces import Objective
+from melies.nn.unet import UNetConfig
+from melies.progress import Progress, silent
+from melies.report.figure import grid
+from melies.training.loop import State, TrainingConfig, train
+from melies.transform import PixelRange
+
+PREVIEW_ROWS = 4
+"""Pictures of each class in a preview."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelDiffusionConfig:
+    """The denoiser, what it is told, and its training."""
+
+    network: UNetConfig
+    """The denoising network: its size and channels are those of the pictures, and the classes come
+    from the data."""
+    sigma_data: float = 0.5
+    """Standard deviation of the pixels, on the scale of −1 to 1."""
+    flip: bool = False
+    """Whether half of the pictures are shown mirrored."""
+    drop: float = 0.1
+    """Share of pictures trained without their class, for classifier-free guidance."""
+    P_mean: float = -1.2
+    """Mean of log σ while training."""
+    P_std: float = 1.2
+    """Standard deviation of log σ while training."""
+    training: TrainingConfig
+    """The run."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_positive("sigma_data", self.sigma_data)
+        check_positive("P_std", self.P_std)
+        check_range("P_mean", self.P_mean)
+        check_range("drop", self.drop, low=0, high=1)
+
+
+def train_pixels(
+    name: str,
+    config: PixelDiffusionConfig,
+    *,
+    data: Path | None,
+    out: Path,
+    start_from: str | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = print,
+) -> State:
+    """Train on the pictures of `data`, or of the prepared set called `name`; folders are classes.
+
+    Raises:
+        UserError: If the pictures have no classes, or not those of the model to start from.
+    """
+    size, channels = config.network.size, config.network.channels
+    source = find_data(name, data)
+    pictures = read_images(source, size=size, channels=channels, progress=progress)
+    if pictures.labels is None:
+        raise UserError("the pictures have no classes", where=str(source), remedy="give each class a folder")
+    model = _build(config, pictures.classes, start_from)
+    count = sum(p.numel() for p in model.parameters())
+    say(f"{len(pictures)} pictures of {len(pictures.classes)} classes, {count:,} weights")
+    return train(
+        model,
+        [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config))],
+        class_batches(config, pictures),
+        config.training,
+        out=out,
+        resume=resume,
+        provenance={"recipe": name, "num_pictures": len(pictures), "seed": config.training.seed},
+        preview=_preview,
+        progress=progress,
+    )
+
+
+def _build(config: PixelDiffusionConfig, classes: tuple[str, ...], start_from: str | None) -> ImageDiffusion:
+    if start_from is None:
+        return ImageDiffusion(
+            ImageDiffusionConfig(
+                network=replace(config.network, num_classes=len(classes)),
+                size=config.network.size,
+                channels=config.network.channels,
+                sigma_data=config.sigma_data,
+                sigma_min=0.002,  # half a step of 8-bit pixels
+                classes=classes,
+            )
+        )
+    model = checkpoint.load(start_from).model
+    if not isinstance(model, ImageDiffusion) or model.parts or not model.config.classes:
+        raise UserError("not a class-conditional model of pixels", where=start_from)
+    if model.config.classes != classes:
+        raise UserError(
+            f"the model knows the classes {', '.join(model.config.classes)}, the data {', '.join(classes)}",
+            where=start_from,
+            remedy="name the folders as the model does",
+        )
+    if model.shape != (config.network.channels, config.network.size, config.network.size):
+        raise UserError(
+            f"the model draws {model.config.size} px in {model.config.channels} channels, the recipe"
+            f" {config.network.size} px in {config.network.channels}",
+            where=start_from,
+        )
+    return model.train()
+
+
+def class_batches(
+    config: PixelDiffusionConfig, pictures: ImageSet
+) -> Callable[[int, int], dict[str, Tensor]]:
+    """Pictures in epochs, mirrored or not, with their classes, as a function of position."""
+    if pictures.labels is None:
+        raise ValueError("pictures without classes")
+    pixels, labels, seed = pictures.pixels, pictures.labels, config.training.seed
+    order = index_stream(torch.ones(len(pictures), dtype=torch.float64), seed=seed)
+
+    def batches(start: int, size: int) -> dict[str, Tensor]:
+        chosen = order(start, size)
+        x0 = PixelRange().forward(pixels[chosen])
+        if config.flip:
+            mirrored = uniform_at(torch.arange(start, start + size), seed=seed, stream="flip") < 0.5
+            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        return {"x0": x0, "class": labels[chosen]}
+
+    return batches
+
+
+def denoiser_loss(config: PixelDiffusionConfig):
+    """EDM's loss (Karras et al. 2022, Table 1), the class dropped now and then."""
+
+    def loss_fn(model: nn.Module, batch: dict[str, Tensor], rng: torch.Generator):
+        x0 = batch["x0"]
+        condition = drop_condition({"class": batch["class"]}, ("class",), rng, joint=config.drop)
+        sigma = log_normal(len(x0), rng, P_mean=config.P_mean, P_std=config.P_std).to(x0)
+        epsilon = torch.randn(x0.shape, generator=rng).to(x0)
+        weight = edm(sigma, sigma_data=config.sigma_data)
+        loss = denoising_loss(model, x0, condition, sigma=sigma, epsilon=epsilon, weight=weight)
+        return loss.mean(), {}
+
+    return loss_fn
+
+
+def _preview(model: nn.Module, folder: Path, samples_seen: int) -> None:
+    classes = model.config.classes  # type: ignore[union-attr]
+    pixels = draw(
+        model,  # type: ignore[arg-type]
+        classes=list(classes) * PREVIEW_ROWS,
+        scale=2.0,
+        num_steps=16,
+        seeds=[row for row in range(PREVIEW_ROWS) for _ in classes],
+        batch_size=32,
+    )
+    sheet = grid(pixels.expand(-1, 3, -1, -1), columns=len(classes), column_labels=list(classes), zoom=2)
+    sheet.save(folder / f"{samples_seen:08d}.png")
