@@ -1,0 +1,61 @@
+"""`melies evaluate MODEL`: measure a model, write the record, show its numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+from tyro.conf import arg
+
+from melies.cli.output import Answer, Output, place, table
+from melies.cli.read import read_arguments
+from melies.errors import UserError
+
+Settings = TypeVar("Settings")
+
+ABOUT = (
+    "Measure a model (its name, or the path of a checkpoint) against real pictures: distances between sets of"
+    " features, agreement with the prompts, each with its 95 % interval. The record goes into --out."
+)
+EXAMPLES = (
+    "melies evaluate emoji",
+    "melies evaluate runs/mine --data my-pictures.zip --out runs/mine/measured",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Generic[Settings]):
+    """What to measure, and where to write."""
+
+    settings: Annotated[Settings, arg(name="")]
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("out/evaluation")
+    """Where the record and its figures go."""
+    output: Annotated[Output, arg(name="")] = Output()
+
+
+def evaluate(argv: Sequence[str]) -> Answer:
+    """Read the arguments and measure."""
+    from melies.images.evaluate import EvaluateSettings, evaluate_files
+
+    words = list(argv)
+    if words and not words[0].startswith("-"):
+        words.insert(0, "--model")
+    elif not any(word in ("-h", "--help", "--model") for word in words):
+        raise UserError("no model given", remedy="melies evaluate emoji; `melies models` lists them")
+    arguments = read_arguments(
+        Evaluate[EvaluateSettings], words, verb="evaluate", about=ABOUT, examples=EXAMPLES
+    )
+    record = evaluate_files(arguments.settings, arguments.out, progress=arguments.output.progress)
+    return _answer(record, arguments.out)
+
+
+def _answer(record: Any, out: Path) -> Answer:
+    from melies.report.table import metric_cells
+
+    data = {field.name: getattr(record, field.name) for field in fields(record)}
+    data["metrics"] = [metric._asdict() for metric in record.metrics]
+    cells = metric_cells([record])
+    return Answer(
+        data={"out": out, **data},
+        show=[table(cells.header, cells.rows), "", f"{record.name}, written to {place(out)}"],
+    )

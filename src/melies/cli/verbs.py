@@ -1,0 +1,72 @@
+"""The verbs of the command: a table of strings, so that help loads nothing of what they do."""
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One verb, written with one word or with two."""
+
+    call: str
+    """`"module:function"` of `(argv) → Answer`; imported when the verb is chosen."""
+    usage: str
+    """What follows the verb."""
+    what: str
+    """One line for the help."""
+
+
+VERBS = {
+    "generate": Verb("melies.cli.generate:generate", "PROMPT…", "draw pictures from words or classes"),
+    "train": Verb("melies.cli.train:train", "RECIPE", "train a model, or tune one on your own pictures"),
+    "recipes": Verb("melies.cli.recipes:recipes", "[NAME]", "list what can be trained, or show one recipe"),
+    "evaluate": Verb("melies.cli.evaluate:evaluate", "MODEL", "measure a model and write the record"),
+    "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
+    "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),
+    "models": Verb("melies.cli.models:models", "", "list the models that are here"),
+    "models show": Verb("melies.cli.models:show", "NAME", "show the card of a model"),
+    "models add": Verb("melies.cli.models:add", "FILE", "check a model brought by hand and keep it"),
+    "doctor": Verb("melies.cli.doctor:doctor", "", "say what is installed, what is missing, what works"),
+}
+
+GROUPS = tuple(
+    dict.fromkeys(name.split()[0] for name in VERBS if " " in name and name.split()[0] not in VERBS)
+)
+"""First words that are no verb alone."""
+
+EXAMPLES = (
+    ('melies generate "a polar bear" "a mechanic, dark skin tone" --count 8', "a grid of pictures in out/"),
+    ("melies generate --from out/a-polar-bear-0.png", "the same picture again"),
+    ("melies train emoji --from emoji --data my-pictures.zip", "tune the shipped model on your pictures"),
+    ("melies data show my-pictures.zip", "check pictures and captions first"),
+    ("melies doctor", "what works on this machine"),
+)
+
+
+def help_text(group: str = "") -> str:
+    """What `melies --help` prints; with a group such as `data`, its verbs only."""
+    verbs = [
+        (f"{name} {verb.usage}".strip(), verb.what) for name, verb in VERBS.items() if name.startswith(group)
+    ]
+    if group:
+        return "\n".join([f"usage: melies {group} VERB …", "", "verbs", *_columns(verbs)])
+    return "\n".join(
+        [
+            "usage: melies VERB … [--quiet] [--json]",
+            "",
+            "Méliès: words in, pictures out; train, measure and share the models that draw them.",
+            "",
+            "verbs",
+            *_columns(verbs),
+            "",
+            "examples",
+            *_columns(list(EXAMPLES)),
+            "",
+            "`melies VERB --help` lists the options of a verb. Every verb takes --quiet (nothing but errors",
+            "and what was asked for) and --json (one JSON object on standard output). `melies --version` says",
+            "which. With MELIES_DEBUG=1 an error shows where in the code it was found.",
+        ]
+    )
+
+
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(left) for left, _ in rows)
+    return [f"  {left:<{width}}  {right}" for left, right in rows]

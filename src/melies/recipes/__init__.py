@@ -1,0 +1,67 @@
+"""Recipes: reproducible runs, one file each, with its config, its data and the numbers to expect.
+
+The table is strings, so that it can be listed without loading torch. A recipe is a module with a
+frozen config (named here) and `run(config, *, data, out, start_from, resume, progress, say)`.
+"""
+
+import ast
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import NamedTuple
+
+from melies.errors import choose
+
+
+class Recipe(NamedTuple):
+    """One line of the table."""
+
+    config: str
+    """`"module:config"`; the module's `run` trains it."""
+    what: str
+    """What comes out, in one line."""
+    data: str
+    """The set it trains on when not told otherwise, as `melies data prepare` calls it."""
+    takes: str
+    """Time on two processor cores, in words."""
+
+    @property
+    def module(self) -> str:
+        """The module's name."""
+        return self.config.partition(":")[0]
+
+    @property
+    def run(self) -> str:
+        """`"module:run"`."""
+        return f"{self.module}:run"
+
+
+RECIPES = {
+    "emoji": Recipe("melies.recipes.emoji:CONFIG", "words to 64×64 pictures", "emoji", "hours"),
+    "emoji-codec": Recipe(
+        "melies.recipes.emoji_codec:CONFIG", "64×64 pictures to 8×8 latents and back", "emoji", "half an hour"
+    ),
+    "emoji-judge": Recipe(
+        "melies.recipes.emoji_classifier:JUDGE", "a classifier to judge drawn emoji by", "emoji", "10 minutes"
+    ),
+    "emoji-features": Recipe(
+        "melies.recipes.emoji_classifier:FEATURES",
+        "features to compare sets of emoji by",
+        "emoji",
+        "10 minutes",
+    ),
+}
+"""Name → recipe, in the order in which they are listed."""
+
+
+def recipe_page(name: str) -> str:
+    """The docstring of a recipe: command, hardware, time and the numbers to expect; loads no torch.
+
+    Raises:
+        UserError: If there is no recipe of that name.
+    """
+    spec = importlib.util.find_spec(choose(name, RECIPES, "recipe").module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"the module of recipe {name!r} is missing")
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    return inspect.cleandoc(docstring or "")
