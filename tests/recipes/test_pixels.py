@@ -90,7 +90,7 @@ def test_the_network_learns_far_more_than_the_mean(trained):
     x0 = PixelRange().forward(pictures.pixels)
     error_of_mean = float((x0 - x0.mean(0)).square().mean())
     model = checkpoint.load(out).model
-    assert denoising_error(model, pictures, sigma=0.5) < 0.1 * error_of_mean
+    assert denoising_error(model, pictures, sigma=0.5) < 0.15 * error_of_mean
     losses = [row["loss"] for row in read_log(out / "log.jsonl")]
     assert np.mean(losses[-3:]) < 0.5 * losses[0]
 
