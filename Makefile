@@ -32,7 +32,7 @@ types: $(VENV)/.ready-dev ## the type checker
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
 check-imports: $(VENV)/.ready-dev ## who may import whom
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 
 bench: $(VENV)/.ready-dev ## speed against the reference libraries
 	$(BIN)/python -m benchmarks.ratio
