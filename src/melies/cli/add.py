@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -110,7 +111,9 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         UserError: If the file holds code, is damaged, or has no plain table of named tensors.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whatever an unusual file makes the reader say
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = "it holds more than tensors" if "weights_only" in str(error).lower() else "it is damaged"
         raise UserError(

@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         mistake, 130 after Ctrl-C.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    with contextlib.suppress(AttributeError, ValueError):  # a terminal of another encoding shows what it can
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     json = "--json" in _options(argv)
     try:
         return _run(argv, json)
@@ -149,7 +151,8 @@ def _fail(error: UserError, code: int, json: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"melies: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    message = " ".join(str(error).split())
+    print(f"melies: {message}", file=sys.stderr, flush=True)
     if json:
         _print_error(error)
     return code
@@ -158,7 +161,14 @@ def _fail(error: UserError, code: int, json: bool) -> int:
 def _print_error(error: UserError) -> None:
     from melies.cli.output import print_json
 
-    print_json({"error": str(error), "what": error.what, "where": error.where, "remedy": error.remedy})
+    print_json(
+        {
+            "error": " ".join(str(error).split()),
+            "what": error.what,
+            "where": error.where,
+            "remedy": error.remedy,
+        }
+    )
 
 
 def _forget_stdout() -> None:

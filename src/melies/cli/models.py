@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from melies.cli.output import Answer, Output, megabytes, place, table
 from melies.cli.read import bare_arg, read_arguments
+from melies.errors import UserError
 from melies.models import ModelEntry, card_of, describe_model, find_model, list_models, user_folder
 
 ABOUT = (
@@ -85,6 +86,8 @@ def add(argv: Sequence[str]) -> Answer:
     """Read the arguments and add."""
     examples = ("melies models add runs/my-emoji --name mine", "melies models add weights.pth --like emoji")
     arguments = read_arguments(Add, argv, verb="models add", about=ADD_ABOUT, examples=examples)
+    if not arguments.file.expanduser().exists():
+        raise UserError("there is no such file or folder", where=str(arguments.file))
     arguments.output.say(f"checking {place(arguments.file)}")
 
     from melies.cli.add import add_model

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 from melies import progress
 from melies.cli.read import bare_arg
@@ -71,19 +71,19 @@ def print_parts(parts: Sequence[Any]) -> None:
         if isinstance(part, str):
             print(part)
         else:
-            console = console_on(sys.stdout)
+            console = wide_console()
             with console.capture() as drawn:
                 console.print(part)
             print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
     sys.stdout.flush()
 
 
-def console_on(stream: TextIO):
-    """A rich console that does not wrap a table at 80 columns when it goes into a file."""
+def wide_console():
+    """A rich console on standard output that does not wrap a table at 80 columns when it goes into a file."""
     from rich.console import Console
 
-    wide = None if stream.isatty() or os.environ.get("COLUMNS") else 200
-    return Console(file=stream, width=wide, highlight=False, emoji=False, markup=False)
+    wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 200
+    return Console(file=sys.stdout, width=wide, highlight=False, emoji=False, markup=False)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]):

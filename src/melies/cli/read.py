@@ -3,7 +3,10 @@
 import contextlib
 import functools
 import io
+import os
 import re
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +17,18 @@ from melies.errors import UserError, nearest
 bare_arg = functools.partial(tyro.conf.arg, help_behavior_hint="")
 """An option whose default is nothing, so that its help need not say "(default: None)"."""
 
-_RULE = re.compile(r"[─-]{8,}")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class _Screen(io.StringIO):
+    """Where the parser writes: it sees colours as wanted or not, and draws no boxes."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def isatty(self) -> bool:
+        return self._colours
 
 
 def read_arguments(
@@ -42,10 +56,11 @@ def read_arguments(
     """
     # The parser keeps the line breaks before lines that begin with a space.
     shown = "".join(f"\n    {example}" for example in examples)
-    said = io.StringIO()
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    helped, said = _Screen(colours=colours), _Screen(colours=False)
     options = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(helped), contextlib.redirect_stderr(said):
             return tyro.cli(
                 kind,
                 args=list(argv),
@@ -56,23 +71,23 @@ def read_arguments(
             )
     except SystemExit as stop:
         if not stop.code:
+            print("\n".join(_fit(line.rstrip()) for line in helped.getvalue().splitlines()))
             raise
-        raise _one_sentence(said.getvalue(), verb) from None
+        raise _one_sentence(_ANSI.sub("", said.getvalue()), verb) from None
+
+
+def _fit(line: str) -> str:
+    """The parser folds the help of the options, but not what stands above it."""
+    return line if line.startswith((" ", "\x1b", "usage:")) else textwrap.fill(line, width=80)
 
 
 def _one_sentence(said: str, verb: str) -> UserError:
-    """The boxed message of the parser as an error of our own."""
+    """The message of the parser, its title, what is wrong and what was meant between rules, as our own."""
     see = f"see `melies {verb} --help`"
-    lines = [line.strip("│╭╮╰╯").rstrip() for line in said.splitlines()]
-    sections: list[list[str]] = [[]]
-    for line in lines[1:-1]:
-        if _RULE.search(line):
-            sections.append([])
-        else:
-            sections[-1].append(line.strip())
-    what = " ".join(sections[0]).strip()
+    sections = [" ".join(part.split()) for part in re.split(r"^\s*-{8,}\s*$", said, flags=re.MULTILINE)]
+    what = sections[1] if len(sections) > 1 else sections[0]
     if unknown := re.match(r"Unrecognized options: (\S+?)(,|$)", what):
-        suggested = re.search(r"(?<!\S)--[\w.-]+", " ".join(" ".join(part) for part in sections[1:-1]))
+        suggested = re.search(r"(?<!\S)--[\w.-]+", " ".join(sections[2:-1]))
         name = unknown[1].partition("=")[0]
         kind = "option" if name.startswith("-") else "argument"
         return UserError(

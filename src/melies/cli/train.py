@@ -4,11 +4,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from tyro.conf import arg
 
-from melies.cli.output import Answer, Output, place, table
+from melies.cli.output import Answer, Output, place, print_parts, table
 from melies.cli.read import bare_arg, read_arguments
 from melies.errors import UserError, choose
 from melies.optional import import_from
@@ -40,8 +40,10 @@ class Train(Generic[Config]):
 
 def train(argv: Sequence[str]) -> Answer:
     """Read the arguments and train."""
-    if not argv or argv[0] in ("-h", "--help"):
-        return _which(bool(argv))
+    if argv and argv[0] in ("-h", "--help"):
+        _list_recipes()
+    if not argv or list(argv) in (["--json"], ["--quiet"]):
+        raise UserError("no recipe given", remedy=f"Valid: {', '.join(RECIPES)}")
     name, *rest = argv
     if name.startswith("-"):
         raise UserError(
@@ -71,15 +73,9 @@ def train(argv: Sequence[str]) -> Answer:
     return _answer(name, out, state)
 
 
-def _which(asked: bool) -> Answer:
-    if not asked:
-        raise UserError("no recipe given", remedy=f"Valid: {', '.join(RECIPES)}")
+def _list_recipes() -> NoReturn:
     print(USAGE)
-    from melies.cli.output import print_parts
-
-    print_parts(
-        [table(("recipe", "what comes out"), [(name, recipe.what) for name, recipe in RECIPES.items()])]
-    )
+    print_parts([table(("recipe", "what comes out"), [(name, r.what) for name, r in RECIPES.items()])])
     sys.exit(0)
 
 

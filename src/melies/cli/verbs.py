@@ -61,8 +61,8 @@ def help_text(group: str = "") -> str:
             *_columns(list(EXAMPLES)),
             "",
             "`melies VERB --help` lists the options of a verb. Every verb takes --quiet (nothing but errors",
-            "and what was asked for) and --json (one JSON object on standard output). `melies --version` says",
-            "which. With MELIES_DEBUG=1 an error shows where in the code it was found.",
+            "and what was asked for) and --json (one JSON object on standard output). MELIES_DEBUG=1 makes",
+            "an error show where in the code it was found. `melies --version` prints the version.",
         ]
     )
 

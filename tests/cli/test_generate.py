@@ -1,0 +1,129 @@
+"""Arguments reach the drawing as settings; pictures, grid and redrawing work with a real, tiny model."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from melies.cli.generate import SETTINGS, Generate
+from melies.images.settings import DrawSettings
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the drawing was asked for, in place of the drawing."""
+    from melies.images.generate import GenerateReport
+
+    calls = []
+
+    def generate_files(settings, out, *, progress):
+        calls.append((settings, out, progress))
+        pictures = tuple(out / f"{i}.png" for i in range(settings.total))
+        return GenerateReport(
+            pictures=pictures, grid=out / "grid.png", seconds=1.25, notes=("not read: 'x'",)
+        )
+
+    monkeypatch.setattr("melies.images.generate.generate_files", generate_files)
+    return calls
+
+
+def test_every_setting_is_an_option_with_the_same_default():
+    plain, drawn = Generate(), DrawSettings(prompts=("x",))
+    for name in SETTINGS:
+        if name != "prompts":
+            assert getattr(plain, name) == getattr(drawn, name), name
+    assert {field.name for field in fields(Generate)} == {*SETTINGS, "source", "out", "output"}
+
+
+def test_arguments_become_settings(run, asked):
+    done = run(
+        *("generate", "a mechanic, dark skin tone", "a polar bear", "--count", "8", "--scale", "4.5"),
+        *("--negative", "blurred", "--steps", "30", "--sampler", "ddim", "--eta", "0.5", "--grid", "linear"),
+        *("--seed", "7", "--init", "a.png", "--strength", "0.3", "--mask", "m.png", "--model", "mine"),
+        *("--batch", "4", "--class", "x", "y", "--out", "there"),
+    )
+    assert done.code == 0
+    settings, out, _ = asked[0]
+    assert settings == DrawSettings(
+        prompts=("a mechanic, dark skin tone", "a polar bear"),
+        classes=("x", "y"),
+        negative="blurred",
+        count=8,
+        scale=4.5,
+        steps=30,
+        sampler="ddim",
+        grid="linear",
+        eta=0.5,
+        seed=7,
+        init="a.png",
+        strength=0.3,
+        mask="m.png",
+        model="mine",
+        batch=4,
+    )
+    assert out == Path("there")
+
+
+def test_options_may_stand_before_the_prompts_and_prompts_may_look_like_options(run, asked):
+    assert run("generate", "--count", "2", "a bear", "--", "--json", "-x").code == 0
+    assert asked[0][0].prompts == ("a bear", "--json", "-x")
+
+
+def test_what_is_said(run, asked):
+    from melies.progress import bar, silent
+
+    done = run("generate", "a bear")
+    assert done.out == "4 pictures in out, all of them on out/grid.png (1.2 s)\n"
+    assert done.err.splitlines() == ["loading the model emoji", "note: not read: 'x'"]
+    assert asked[-1][2] is bar
+    quiet = run("generate", "a bear", "--quiet")
+    assert (quiet.out, quiet.err) == ("", "")
+    assert asked[-1][2] is silent
+    assert run("generate", "a bear", "--json").json == {
+        "pictures": ["out/0.png", "out/1.png", "out/2.png", "out/3.png"],
+        "grid": "out/grid.png",
+        "seconds": 1.25,
+        "notes": ["not read: 'x'"],
+    }
+
+
+def test_a_model_draws_and_draws_again(run, tiny_model):
+    model = ("--model", str(tiny_model), "--steps", "2", "--quiet", "--json")
+    drawn = run("generate", "--class", "cat", "dog", "--count", "2", "--seed", "5", *model).json
+    assert len(drawn["pictures"]) == 4
+    with Image.open(drawn["grid"]) as grid, Image.open(drawn["pictures"][0]) as picture:
+        assert picture.size == (8, 8)
+        assert grid.width > 2 * 8
+    for path in map(Path, drawn["pictures"]):
+        assert json.loads(path.with_suffix(".json").read_text())["settings"]["classes"] == ["cat", "dog"]
+    chosen = Path(drawn["pictures"][3])
+    again = run("generate", "--from", str(chosen), "--out", "again", "--quiet", "--json").json
+    assert Path(again["pictures"][0]).read_bytes() == chosen.read_bytes()
+    assert Path(again["pictures"][0]).parent == Path("again")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["a bear"], "this model does not read text"),
+        (["--class", "cta"], "unknown class 'cta'; did you mean 'cat'?"),
+        (["--class", "cat", "--init", "not-here.png"], "not-here.png: cannot be read"),
+        (["--class", "cat", "--out", "taken/below"], "taken"),
+    ],
+)
+def test_what_a_model_cannot_do(run, tiny_model, argv, said):
+    Path("taken").write_text("a file")
+    done = run("generate", *argv, "--model", str(tiny_model), "--steps", "1", "--count", "1", "--quiet")
+    assert done.code == 2
+    assert said in done.error
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "other.png"])
+def test_a_picture_of_another_origin_is_not_drawn_again(run, name):
+    Image.new("RGB", (4, 4)).save("other.png")
+    Path("notes.txt").write_text("words")
+    done = run("generate", "--from", name)
+    assert done.code == 2
+    assert name in done.error
