@@ -1,0 +1,1 @@
+"""Our speed against the reference libraries', on the same network in the same process."""

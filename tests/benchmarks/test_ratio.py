@@ -1,0 +1,139 @@
+"""The comparisons compare equal things, and their arithmetic is right; no test waits for a clock."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.mark.parity
+def test_both_sides_draw_the_same_pictures():
+    from benchmarks.ratio.pair import check_equal
+    from benchmarks.ratio.sampling import SamplingConfig, build_network, build_pairs
+
+    from melies.nn.unet import UNetConfig
+
+    shape = UNetConfig(size=8, widths=(8, 16), blocks=1, attention=(4,), head_dim=8, dim=16, num_classes=10)
+    config = SamplingConfig(network=shape, batch=2, num_steps=16)
+    pairs = build_pairs(config, build_network(config, torch.float64), torch.float64)
+    assert [pair.name for pair in pairs] == ["ddim", "ddim with guidance", "dpmpp", "dpmpp with guidance"]
+    for pair in pairs:
+        check_equal(pair, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(pair.ours(), pair.ours(), rtol=0, atol=0)  # a run leaves nothing behind
+    drawn = [pair.ours() for pair in pairs]
+    assert not torch.allclose(drawn[0], drawn[1])
+
+
+@pytest.mark.parity
+def test_both_sides_have_the_same_loss_and_gradient():
+    pytest.importorskip("scipy")
+    from benchmarks.ratio.pair import check_equal
+    from benchmarks.ratio.training import StepConfig, build_gradient_pair, build_step_pair, import_peer
+
+    from melies.errors import UserError
+    from melies.nn.unet import UNetConfig
+
+    try:
+        import_peer()
+    except UserError as error:
+        pytest.skip(str(error))
+    assert "torchvision" not in sys.modules  # the stub is gone again
+    shape = UNetConfig(size=8, widths=(8,), blocks=1, attention=(), head_dim=8, dim=16)
+    config = StepConfig(network=shape, batch=3)
+    check_equal(build_gradient_pair(config), rtol=1e-4, atol=1e-6)
+    step = build_step_pair(config)
+    for side in (step.ours, step.theirs):
+        assert torch.isfinite(side())
+
+
+def test_the_first_mover_changes_every_round(monkeypatch):
+    from benchmarks.ratio import pair
+
+    calls = []
+    clock = iter(range(100))
+    monkeypatch.setattr(pair.time, "perf_counter", lambda: float(next(clock)))
+    timings = pair.time_in_turn(
+        pair.Pair(name="x", ours=lambda: calls.append("o"), theirs=lambda: calls.append("t")),
+        rounds=3,
+        warm_up=1,
+    )
+    assert "".join(calls) == "to" + "ot" + "to" + "ot"
+    assert timings.ours_s == timings.theirs_s == (1.0, 1.0, 1.0)
+
+
+def test_a_ratio_is_their_time_over_ours_and_its_interval_holds_the_median():
+    from benchmarks.ratio.pair import Timings, ratio_metric
+
+    metric = ratio_metric(Timings(name="x", ours_s=(1.0, 2.0, 4.0), theirs_s=(2.0, 4.0, 4.0)))
+    assert metric.value == 2.0
+    assert metric.interval[0] <= 2.0 <= metric.interval[1]
+    assert metric.num_samples == 3
+    assert metric.higher_is_better
+
+
+def test_overhead_is_the_share_of_time_outside_the_network(monkeypatch):
+    from benchmarks.ratio import pair
+
+    now = [0.0]
+    monkeypatch.setattr(pair.time, "perf_counter", lambda: now[0])
+
+    class Network(torch.nn.Module):
+        def forward(self):
+            now[0] += 8.0
+
+    clocked = pair.Clocked(Network())
+
+    def run():
+        now[0] += 1.0
+        clocked()
+        now[0] += 1.0
+
+    assert pair.overhead(run, clocked, rounds=2) == [0.25, 0.25]
+
+
+def test_different_results_are_not_timed():
+    from benchmarks.ratio.pair import Pair, check_equal
+
+    wrong = Pair(name="wrong", ours=lambda: torch.zeros(2), theirs=lambda: torch.full((2,), 0.1))
+    with pytest.raises(AssertionError, match="wrong computes something else"):
+        check_equal(wrong, rtol=1e-3, atol=1e-3)
+
+
+def test_the_command_writes_records_and_says_what_is_kept(tmp_path, capsys, monkeypatch):
+    """With a clock that stands nearly still for all alike, every ratio is 1 and nothing is overhead."""
+    from benchmarks.ratio import __main__ as command
+    from benchmarks.ratio import pair
+
+    monkeypatch.setattr(pair, "_seconds", lambda function: 1.0)
+    monkeypatch.setattr(command, "overhead", lambda *args, rounds: [0.05] * rounds)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    shape = ["--size", "8", "--widths", "8", "--blocks", "1", "--attention", "8", "--head-dim", "8"]
+    network = [f"--draw.network.{word[2:]}" if word.startswith("--") else word for word in shape]
+    arguments = [
+        "--only",
+        "sampling",
+        "--rounds",
+        "2",
+        "--draw.num-steps",
+        "15",
+        "--out",
+        str(tmp_path),
+        *network,
+    ]
+    assert command.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert said.count("NOT KEPT") == 4  # of 2 % overhead
+    ratios = json.loads((tmp_path / "ratio-sampling.json").read_text())
+    assert [metric["value"] for metric in ratios["metrics"]] == [1.0] * 4
+    assert {"cpu", "cpu_cores"} <= ratios["hardware"].keys()
+    assert "diffusers" in ratios["versions"]
+    assert (tmp_path / "overhead-sampling.json").exists()
