@@ -45,18 +45,20 @@ def bar(title: str, *, total: float, unit: str = "step", done: float = 0.0) -> I
         TimeRemainingColumn,
     )
     from rich.progress import Progress as Rich
+    from rich.table import Column
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        # The note takes what room is left: in a narrow window it is cut, not the bar.
+        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Rich(*columns, console=Console(stderr=True)) as rich:
+    with Rich(*columns, console=Console(stderr=True), expand=True) as rich:
         task = rich.add_task(title, total=total, completed=int(done), note="")
 
         class _Bar:
