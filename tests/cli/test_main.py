@@ -79,11 +79,11 @@ def test_verbs_of_one_word_and_of_two(argv, found):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["genrate", "a bear"], "unknown verb 'genrate'; did you mean 'generate'?"),
+        (["gennnerate", "a bear"], "unknown verb 'gennnerate'; did you mean 'generate'?"),
         (["train"], "no recipe given; Valid: emoji"),
         (["add", "f"], "unknown verb 'add'; did you mean 'models add'?"),
         (["data"], "'data' needs a second word; Valid: prepare, show"),
-        (["data", "prepair"], "unknown verb 'data prepair'; did you mean 'data prepare'?"),
+        (["data", "preppare"], "unknown verb 'data preppare'; did you mean 'data prepare'?"),
         (["models", "shw", "emoji"], "did you mean 'models show'?"),
         ([], "no verb given; Valid: generate"),
         (["zzzz"], "unknown verb 'zzzz'; Valid: generate"),

@@ -50,6 +50,12 @@ RECIPES = {
         "emoji",
         "10 minutes",
     ),
+    "fashion-mnist": Recipe(
+        "melies.recipes.fashion_mnist:CONFIG", "ten classes to 28×28 grey pictures", "fashion-mnist", "hours"
+    ),
+    "cifar10": Recipe(
+        "melies.recipes.cifar10:CONFIG", "ten classes to 32×32 colour pictures", "cifar10", "half a day"
+    ),
 }
 """Name → recipe, in the order in which they are listed."""
 

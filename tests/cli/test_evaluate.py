@@ -1,0 +1,64 @@
+"""Every field of the settings is an option; the record is shown as a table and given whole as JSON."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from melies.interfaces import Metric
+from melies.report.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """In place of what the measuring takes."""
+
+    model: str = "emoji"
+    """Which model."""
+    data: Path | None = None
+    """Real pictures."""
+    count: int = 1000
+    """Pictures drawn."""
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    calls = []
+
+    def evaluate_files(settings, out, *, progress):
+        calls.append((settings, out))
+        metric = Metric("kernel distance", 0.25, "1", False, settings.count, (0.125, 0.5), 0)
+        return Record(name="pets", metrics=(metric,), notes={"scale": 2.0})
+
+    module = ModuleType("melies.images.evaluate")
+    module.__dict__.update(EvaluateSettings=Settings, evaluate_files=evaluate_files)
+    monkeypatch.setitem(sys.modules, "melies.images.evaluate", module)
+    return calls
+
+
+def test_arguments_become_settings_and_the_record_is_shown(run, asked):
+    done = run("evaluate", "runs/pets", "--count", "64", "--data", "real", "--out", "there")
+    assert done.code == 0
+    assert asked == [(Settings(model="runs/pets", data=Path("real"), count=64), Path("there"))]
+    assert "kernel distance" in done.out
+    assert "0.25" in done.out
+    assert done.out.endswith("pets, written to there\n")
+    data = run("evaluate", "runs/pets", "--json").json
+    assert data["metrics"][0]["interval"] == [0.125, 0.5]
+    assert (data["name"], data["notes"], data["out"]) == ("pets", {"scale": 2.0}, "out/evaluation")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "no model given"),
+        (["--count", "3"], "no model given"),
+        (["emoji", "--cuont", "3"], "unknown option '--cuont'; did you mean --count?"),
+    ],
+)
+def test_mistakes(run, asked, argv, said):
+    done = run("evaluate", *argv)
+    assert (done.code, asked) == (2, [])
+    assert said in done.error
