@@ -73,7 +73,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_pat
     """SIGKILL at random moments, many of them inside a write: the checkpoint is always readable."""
     toy.run(tmp_path / "calm", num_samples=16 * 400)
     chance = random.Random(7)
-    command = [sys.executable, str(TOY), str(tmp_path / "killed"), str(16 * 400)]
+    command = [sys.executable, str(TOY), str(tmp_path / "killed"), str(16 * 400), "loss_fn"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
     for _ in range(12):
@@ -184,3 +184,20 @@ def test_the_optimizer_decays_matrices_only(tmp_path):
     assert kept["weight_decay"] == 0.0
     assert len(decayed["params"]) + len(kept["params"]) == sum(1 for _ in state.model.parameters())
     assert isinstance(state.model, nn.Module)
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_train_as_one_does(tmp_path):
+    """The same batch in two halves: the same weights, up to the order of a sum."""
+    toy.run(tmp_path / "one", num_samples=64, loss=toy.calm_loss_fn)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    arguments = [str(TOY), str(tmp_path / "two"), "64", "calm_loss_fn"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, timeout=180)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    rows = [read_log(tmp_path / name / "log.jsonl") for name in ("one", "two")]
+    assert [r["samples_seen"] for r in rows[0]] == [r["samples_seen"] for r in rows[1]]
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=1e-3), name

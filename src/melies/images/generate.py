@@ -139,7 +139,7 @@ def _draw_batch(
         start = known
     if mask is not None:
         denoise = keep_outside(denoise, known, mask.to(model.device))
-    x = start + sigmas[0] * noise(-1, start)
+    x = start + float(sigmas[0]) * noise(-1, start)
     x0 = sampler(ticking(denoise, sigmas, tick), x, sigmas, noise=noise)
     pixels = PixelRange().inverse(model.decode(x0)).cpu()
     return pixels if mask is None or init is None else torch.where(mask > 127, pixels, init)
@@ -156,7 +156,7 @@ def sigma_grid(model: ImageDiffusion, num_steps: int, grid: str, strength: float
     if strength < 1:
         levels = whole(1000, low, high)
         high = max(float(levels[round((1 - strength) * 999)]), low * 1.01)
-    return whole(num_steps, low, high).to(model.device)
+    return whole(num_steps, low, high)
 
 
 def choose_sampler(name: str, eta: float = 0.0) -> Callable:
@@ -245,7 +245,9 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
     if settings.total > 1:
         labels = [settings.label(row * settings.count) for row in range(settings.num_rows)]
         zoom = max(1, 128 // model.config.size)
-        image = picture_grid(torch.cat(sheets), columns=settings.count, row_labels=labels, zoom=zoom)
+        image = picture_grid(
+            torch.cat(sheets).expand(-1, 3, -1, -1), columns=settings.count, row_labels=labels, zoom=zoom
+        )
         sheet = free_path(out / "grid.png")
         write_bytes(sheet, png_bytes(image, {}))
     return GenerateReport(
@@ -318,7 +320,8 @@ def _read_picture(path: str, size: int, channels: int, b: int) -> Tensor:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=path) from None
-    return decode(data, size=size, channels=channels, where=path)[None].expand(b, -1, -1, -1)
+    pixels = torch.from_numpy(decode(data, size=size, channels=channels, where=path))
+    return pixels.expand(b, -1, -1, -1)
 
 
 def _write_picture(out: Path, pixels: Tensor, settings: DrawSettings, index: int, weights: str) -> Path:
