@@ -258,3 +258,22 @@ def test_a_reader_that_leaves_early_is_no_error():
         )
     assert done.stderr == b""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_colours_on_a_terminal_only_and_never_with_no_color(run, monkeypatch, wanted):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    if not wanted:
+        monkeypatch.setenv("NO_COLOR", "1")
+    assert ("\x1b[" in run("generate", "--help").out) == wanted
+    assert ("\x1b[" in run("recipes").out) == wanted
+    assert run("generate", "a bear", "--smpler", "x").error.endswith("did you mean --sampler?")
+
+
+def test_a_terminal_of_another_encoding_shows_what_it_can():
+    done = command(
+        "generate", "--help", env={**os.environ, "PYTHONIOENCODING": "latin-1"}, encoding="latin-1"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--sampler NAME" in done.stdout

@@ -83,7 +83,10 @@ def wide_console():
     from rich.console import Console
 
     wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 200
-    return Console(file=sys.stdout, width=wide, highlight=False, emoji=False, markup=False)
+    colours = None if os.environ.get("NO_COLOR") else "auto"  # None is without bold too
+    return Console(
+        file=sys.stdout, color_system=colours, width=wide, highlight=False, emoji=False, markup=False
+    )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]):

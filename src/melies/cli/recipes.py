@@ -35,5 +35,5 @@ def recipes(argv: Sequence[str]) -> Answer:
     rows = [(name, recipe.what, recipe.data, recipe.takes) for name, recipe in RECIPES.items()]
     return Answer(
         data={"recipes": [{"name": name, **recipe._asdict()} for name, recipe in RECIPES.items()]},
-        show=[table(("recipe", "what comes out", "data", "on two cores"), rows)],
+        show=[table(("recipe", "what comes out", "data", "two cores"), rows)],
     )

@@ -39,16 +39,16 @@ class Recipe(NamedTuple):
 RECIPES = {
     "emoji": Recipe("melies.recipes.emoji:CONFIG", "words to 64×64 pictures", "emoji", "hours"),
     "emoji-codec": Recipe(
-        "melies.recipes.emoji_codec:CONFIG", "64×64 pictures to 8×8 latents and back", "emoji", "half an hour"
+        "melies.recipes.emoji_codec:CONFIG", "pictures to 8×8 latents and back", "emoji", "30 min"
     ),
     "emoji-judge": Recipe(
-        "melies.recipes.emoji_classifier:JUDGE", "a classifier to judge drawn emoji by", "emoji", "10 minutes"
+        "melies.recipes.emoji_classifier:JUDGE", "a classifier to judge drawn emoji by", "emoji", "10 min"
     ),
     "emoji-features": Recipe(
         "melies.recipes.emoji_classifier:FEATURES",
         "features to compare sets of emoji by",
         "emoji",
-        "10 minutes",
+        "10 min",
     ),
     "fashion-mnist": Recipe(
         "melies.recipes.fashion_mnist:CONFIG", "ten classes to 28×28 grey pictures", "fashion-mnist", "hours"
