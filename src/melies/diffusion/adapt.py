@@ -9,6 +9,7 @@ so a network made for either is a `Denoiser` once its input is scaled and its ou
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -134,7 +135,7 @@ class DiscreteClock:
 
     def time(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The timestep whose σ this is."""
-        table = self._log_sigma().to(sigma.device)
+        table = self._log_sigma.to(sigma.device)
         wanted = sigma.double().clamp(min=1e-12).log().clamp(table[0], table[-1])
         upper = torch.searchsorted(table, wanted.contiguous()).clamp(1, len(table) - 1)
         share = (wanted - table[upper - 1]) / (table[upper] - table[upper - 1])
@@ -143,10 +144,11 @@ class DiscreteClock:
 
     def sigma(self, time: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The σ of a timestep, between two of them linear in log σ."""
-        table = self._log_sigma().to(time.device)
+        table = self._log_sigma.to(time.device)
         lower = time.floor().long().clamp(0, len(table) - 2)
         return torch.lerp(table[lower], table[lower + 1], time.double() - lower).exp().to(time)
 
+    @cached_property  # a thousand logarithms at every step would be seen beside a small network
     def _log_sigma(self) -> Tensor:
         return sigma_from_alpha_bar(self.alpha_bar.double()).log()
 
