@@ -81,10 +81,16 @@ def edit(folder: Path, **changes) -> None:
         (lambda f: edit(f, kind="image-codek"), "did you mean 'image-codec'"),
         (lambda f: edit(f, parts=["../../etc"]), "not a plain folder name"),
         (lambda f: edit(f, config={"chanels": 3}), "did you mean 'channels'"),
-        (lambda f: (f / "ema.safetensors").write_bytes((f / "ema.safetensors").read_bytes()[:-100]), "not a complete"),
+        (
+            lambda f: (f / "ema.safetensors").write_bytes((f / "ema.safetensors").read_bytes()[:-100]),
+            "not a complete",
+        ),
         (lambda f: (f / "ema.safetensors").write_bytes(b"PK\x03\x04 a foreign file"), "not a complete"),
         (lambda f: edit(f, config={"latent_channels": 2, "widths": [8, 16]}), "has other shapes for|lacks"),
-        (lambda f: [(f / n).unlink() for n in ("ema.safetensors", "weights.safetensors")], "weights are missing"),
+        (
+            lambda f: [(f / n).unlink() for n in ("ema.safetensors", "weights.safetensors")],
+            "weights are missing",
+        ),
     ],
 )
 def test_a_damaged_folder_is_one_clear_sentence(folder, damage, said):

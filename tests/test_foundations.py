@@ -41,7 +41,10 @@ class Shape:
 
 class TestErrors:
     def test_the_message_has_place_fault_and_remedy(self):
-        assert str(UserError("no such file", where="a.png", remedy="check it")) == "a.png: no such file; check it"
+        assert (
+            str(UserError("no such file", where="a.png", remedy="check it"))
+            == "a.png: no such file; check it"
+        )
 
     @pytest.mark.parametrize(("typed", "meant"), [("hein", "heun"), ("DPMPP", "dpmpp"), ("eulr", "euler")])
     def test_the_nearest_name_is_offered(self, typed, meant):
@@ -139,7 +142,12 @@ class TestTransforms:
         assert transform_from_json(transform.to_json(), where="t") == transform
 
     @pytest.mark.parametrize(
-        "data", [{"type": "Standardise"}, {"type": "Standardize", "mean": [0.0], "std": [0.0]}, {"type": "PixelRange", "x": []}]
+        "data",
+        [
+            {"type": "Standardise"},
+            {"type": "Standardize", "mean": [0.0], "std": [0.0]},
+            {"type": "PixelRange", "x": []},
+        ],
     )
     def test_a_bad_transform_is_refused(self, data):
         with pytest.raises(UserError):

@@ -45,7 +45,9 @@ class Model(Protocol):
     transforms: Mapping[str, Transform]
     parts: Mapping[str, Any]
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights, without those of the parts."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,18 +132,19 @@ def load(folder: str | Path) -> Loaded:
 
 
 def locate(name: str | Path) -> Path:
-    """The checkpoint folder meant by a path or by the name of a model that ships or was added."""
-    folder = Path(name)
-    if (folder / "config.json").is_file():
-        return folder
-    if folder.is_dir():
-        newest = newest_checkpoint(folder)
-        if newest is None:
-            raise UserError("the folder holds no checkpoint (no config.json)", where=str(name))
-        return newest
-    from melies.models import find_model
+    """The checkpoint folder meant by a name (shipped, then the user's own) or else by a path.
 
-    return find_model(str(name))
+    Of a run folder the newest checkpoint is meant.
+
+    Raises:
+        UserError: If there is none.
+    """
+    from melies.models import find_model, named_model
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not named_model(str(name)) and (newest := newest_checkpoint(folder)):
+        return newest
+    return find_model(name)
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -169,7 +172,9 @@ def read_resume(folder: Path) -> dict[str, Any]:
     """
     path = folder / RESUME
     if not path.exists():
-        raise UserError("nothing to resume from", where=str(path), remedy="a shipped model starts with --from")
+        raise UserError(
+            "nothing to resume from", where=str(path), remedy="a shipped model starts with --from"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -184,7 +189,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: _full(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            return {name: _full(file.get_tensor(name)) for name in file.keys()}
     except FileNotFoundError:
         raise UserError("the weights are missing", where=str(path)) from None
     except (SafetensorError, ValueError, OSError) as error:

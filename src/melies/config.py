@@ -100,8 +100,8 @@ def from_json(cls: type[Config], data: Mapping[str, Any], *, where: str = "confi
 
 
 def _dataclasses_in(hint: Any) -> list[type]:
-    members = typing.get_args(hint) if _is_union(hint) else (hint,)
-    return [member for member in members if dataclasses.is_dataclass(member)]
+    members: tuple[Any, ...] = typing.get_args(hint) if _is_union(hint) else (hint,)
+    return [m for m in members if isinstance(m, type) and dataclasses.is_dataclass(m)]
 
 
 def _is_union(hint: Any) -> bool:
@@ -130,7 +130,9 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))):
+    if isinstance(hint, type) and (
+        not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))
+    ):
         raise UserError(f"expected {hint.__name__}, got {value!r}", where=where)
     return value
 

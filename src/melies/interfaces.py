@@ -51,7 +51,9 @@ class Denoiser(Protocol):
 class Sampler(Protocol):
     """Integrates from sigmas[0] to sigmas[-1]; `x` already has standard deviation sigmas[0]."""
 
-    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise | None = None) -> Tensor: ...
+    def __call__(
+        self, denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise | None = None
+    ) -> Tensor: ...
 
 
 class Branch(NamedTuple):

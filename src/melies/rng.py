@@ -33,9 +33,7 @@ def noise_for(seeds: Sequence[int]) -> Noise:
     def noise(step: int, like: Tensor) -> Tensor:
         if len(seeds) != len(like):
             raise ValueError(f"{len(seeds)} seeds for a batch of {len(like)}")
-        drawn = [
-            torch.randn(like.shape[1:], generator=generator_for(seed, "noise", step)) for seed in seeds
-        ]
+        drawn = [torch.randn(like.shape[1:], generator=generator_for(seed, "noise", step)) for seed in seeds]
         return torch.stack(drawn).to(like)
 
     return noise

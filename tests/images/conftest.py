@@ -28,7 +28,9 @@ def shake(model: torch.nn.Module) -> None:
 def latent_model() -> ImageDiffusion:
     """Words to 16×16 pictures through a codec, with a text encoder that lives in the checkpoint."""
     codec = ImageCodec(CodecConfig(latent_channels=4, widths=(8, 16), decoder_blocks=1))
-    text = TextConfig(name="learned", vocabulary=build_vocabulary(CAPTIONS), dim=16, max_tokens=12, num_heads=2)
+    text = TextConfig(
+        name="learned", vocabulary=build_vocabulary(CAPTIONS), dim=16, max_tokens=12, num_heads=2
+    )
     network = TransformerConfig(channels=4, size=4, dim=32, depth=2, head_dim=16, text_dim=16)
     model = ImageDiffusion(
         ImageDiffusionConfig(network=network, size=16, text=text),
@@ -42,7 +44,9 @@ def latent_model() -> ImageDiffusion:
 @pytest.fixture
 def pixel_model() -> ImageDiffusion:
     """Three classes to grey 8×8 pictures, in pixels."""
-    network = UNetConfig(channels=1, size=8, widths=(32, 32), blocks=1, attention=(4,), head_dim=16, dim=32, num_classes=3)
+    network = UNetConfig(
+        channels=1, size=8, widths=(32, 32), blocks=1, attention=(4,), head_dim=16, dim=32, num_classes=3
+    )
     config = ImageDiffusionConfig(
         network=network, size=8, channels=1, sigma_data=0.5, classes=("bag", "coat", "shirt")
     )

@@ -39,7 +39,9 @@ def test_every_sampler_draws_on_every_grid(latent_model, sampler, grid):
 def test_a_picture_does_not_depend_on_its_batch(latent_model):
     prompts, seeds = [*PROMPTS, "a red apple", "a polar bear"], [3, 4, 5, 6]
     together = draw(latent_model, prompts, seeds=seeds, num_steps=5)
-    apart = torch.cat([draw(latent_model, [p], seeds=[s], num_steps=5) for p, s in zip(prompts, seeds, strict=True)])
+    apart = torch.cat(
+        [draw(latent_model, [p], seeds=[s], num_steps=5) for p, s in zip(prompts, seeds, strict=True)]
+    )
     assert far(together, apart) <= 1
     assert far(together, draw(latent_model, prompts, seeds=seeds, num_steps=5, batch_size=3)) <= 1
 
@@ -215,5 +217,6 @@ def test_a_checkpoint_of_another_kind_does_not_draw(latent_model, tmp_path):
 def test_the_model_survives_its_checkpoint_with_its_parts(latent_model, latent_folder):
     loaded = load_diffusion(latent_folder)
     assert torch.equal(
-        draw(latent_model, PROMPTS, num_steps=3, seeds=[1, 2]), draw(loaded, PROMPTS, num_steps=3, seeds=[1, 2])
+        draw(latent_model, PROMPTS, num_steps=3, seeds=[1, 2]),
+        draw(loaded, PROMPTS, num_steps=3, seeds=[1, 2]),
     )

@@ -71,16 +71,16 @@ def test_accumulated_parts_see_the_same_samples(tmp_path):
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_path):
     """SIGKILL at random moments, many of them inside a write: the checkpoint is always readable."""
-    toy.run(tmp_path / "calm", num_samples=16 * 400)
+    toy.run(tmp_path / "calm", num_samples=16 * 150)
     chance = random.Random(7)
-    command = [sys.executable, str(TOY), str(tmp_path / "killed"), str(16 * 400), "loss_fn"]
+    command = [sys.executable, str(TOY), str(tmp_path / "killed"), str(16 * 150), "loss_fn"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
     for _ in range(12):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
         before = checkpoint.newest_checkpoint(tmp_path / "killed")
-        while process.poll() is None and time.monotonic() < deadline and kills < 4:
+        while process.poll() is None and time.monotonic() < deadline and kills < 3:
             time.sleep(0.02)
             if checkpoint.newest_checkpoint(tmp_path / "killed") != before:  # it trains: kill it soon
                 time.sleep(chance.random() * 0.3)

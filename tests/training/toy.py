@@ -32,7 +32,9 @@ def config(**options) -> TrainingConfig:
 
 def batches(start: int, size: int) -> torch.Tensor:
     """Pictures that depend on their position only."""
-    return torch.stack([torch.rand(3, 8, 8, generator=generator_for(0, i)) for i in range(start, start + size)])
+    return torch.stack(
+        [torch.rand(3, 8, 8, generator=generator_for(0, i)) for i in range(start, start + size)]
+    )
 
 
 def loss_fn(model, batch, rng):

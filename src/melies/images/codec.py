@@ -73,7 +73,10 @@ class ImageCodec(nn.Module):
         down: list[nn.Module] = []
         for i, width in enumerate(widths):
             before = config.channels if i == 0 else widths[i - 1]
-            down += [nn.PixelUnshuffle(2), nn.Conv2d(4 * before, width, 3 if i == 0 else 1, padding=int(i == 0))]
+            down += [
+                nn.PixelUnshuffle(2),
+                nn.Conv2d(4 * before, width, 3 if i == 0 else 1, padding=int(i == 0)),
+            ]
             down += [_Residual(width) for _ in range(config.encoder_blocks)]
         self.encoder = nn.Sequential(*down, nn.GroupNorm(8, widths[-1]), nn.Conv2d(widths[-1], 2 * latent, 1))
         up: list[nn.Module] = [nn.Conv2d(latent, widths[-1], 3, padding=1)]
@@ -125,6 +128,8 @@ def reconstruction_error(
     return total
 
 
-def restore(config: Mapping[str, Any], transforms: Mapping[str, Transform], parts: Mapping[str, Any]) -> ImageCodec:
+def restore(
+    config: Mapping[str, Any], transforms: Mapping[str, Transform], parts: Mapping[str, Any]
+) -> ImageCodec:
     """Build a codec from the config of a checkpoint."""
     return ImageCodec(from_json(CodecConfig, config), transforms)

@@ -89,7 +89,7 @@ def draw(
     if total == 0 or any(len(given) not in (0, total) for given in (prompts, classes)):
         raise UserError("one prompt or one class is needed per picture")
     seeds = list(range(total)) if seeds is None else list(seeds)
-    scales = torch.as_tensor(scale, dtype=torch.float32).expand(total) if guidance is None else None
+    scales = torch.as_tensor(scale, dtype=torch.float32).expand(total)
     drawn = []
     with progress("drawing", total=total * num_steps, unit="steps") as track:
         for start in range(0, total, batch_size):
@@ -205,7 +205,9 @@ def load_diffusion(name: str | Path) -> ImageDiffusion:
     """
     loaded = checkpoint.load(name)
     if not isinstance(loaded.model, ImageDiffusion):
-        raise UserError(f"{loaded.kind} is not a model that draws", where=str(name), remedy="see `melies models`")
+        raise UserError(
+            f"{loaded.kind} is not a model that draws", where=str(name), remedy="see `melies models`"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for part in loaded.model.parts.values():
         part.to(device)
@@ -283,7 +285,9 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
     return GenerateReport(pictures=(path,), grid=None, seconds=time.perf_counter() - started)
 
 
-def _draw_indices(model: ImageDiffusion, settings: DrawSettings, indices: range, progress: Progress) -> Tensor:
+def _draw_indices(
+    model: ImageDiffusion, settings: DrawSettings, indices: range, progress: Progress
+) -> Tensor:
     size, channels, b = model.config.size, model.config.channels, len(indices)
     init = None if settings.init is None else _read_picture(settings.init, size, channels, b)
     mask = None if settings.mask is None else _read_picture(settings.mask, size, 1, b)

@@ -61,7 +61,10 @@ class DrawSettings:
             if not prompt.strip():
                 raise UserError("a prompt is empty", remedy="say in a few words what is wanted")
         if self.prompts and self.classes and len(self.classes) not in (1, len(self.prompts)):
-            raise UserError(f"{len(self.classes)} classes for {len(self.prompts)} prompts", remedy="give one for all, or one each")
+            raise UserError(
+                f"{len(self.classes)} classes for {len(self.prompts)} prompts",
+                remedy="give one for all, or one each",
+            )
         check_range("count", self.count, low=1, high=10_000)
         check_range("scale", self.scale, low=0, high=1_000)
         check_range("steps", self.steps, low=1, high=10_000)

@@ -55,6 +55,15 @@ def user_folder() -> Path:
     return base / "melies" / "models"
 
 
+def named_model(name: str) -> Path | None:
+    """The folder of the model called `name`: one that ships, else one of the user's, else None."""
+    if _plain(name):
+        for folder in (shipped_folder() / name, user_folder() / name):
+            if (folder / "config.json").is_file():
+                return folder
+    return None
+
+
 def find_model(name_or_path: str | Path) -> Path:
     """The checkpoint folder of a model: one that ships, else one of the user's, else a path.
 
@@ -62,10 +71,8 @@ def find_model(name_or_path: str | Path) -> Path:
         UserError: If there is none; the nearest name and all places are told.
     """
     name = str(name_or_path)
-    if _plain(name):
-        for folder in (shipped_folder() / name, user_folder() / name):
-            if (folder / "config.json").is_file():
-                return folder
+    if named := named_model(name):
+        return named
     path = Path(name_or_path).expanduser()
     if (path / "config.json").is_file():
         return path

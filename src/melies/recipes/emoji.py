@@ -108,12 +108,15 @@ def run(
     """Train on the pictures of `data`, or on one's own captioned pictures from a shipped model."""
     pictures = read_emoji(data, size=config.size, progress=progress).training()
     if pictures.texts is None:
-        raise UserError("the pictures have no texts", where=str(data), remedy="add a metadata.jsonl with `text`")
+        raise UserError(
+            "the pictures have no texts", where=str(data), remedy="add a metadata.jsonl with `text`"
+        )
     model = _build(config, start_from)
     latents = encode_pictures(model, pictures, refit=start_from is None)
     captions = caption_table(pictures.rows)
     states = encode_all(model.text_encoder, captions.texts, progress=progress, cache=out / "captions")
-    say(f"{len(pictures)} pictures, {len(states)} captions, {sum(p.numel() for p in model.parameters()):,} weights")
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    say(f"{len(pictures)} pictures, {len(states)} captions, {num_weights:,} weights")
     return train(
         model,
         [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config))],

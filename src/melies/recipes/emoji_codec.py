@@ -8,6 +8,7 @@ On two processor cores it sees some 250 pictures a second; the default run takes
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,7 +79,7 @@ def run(
     def batches(start: int, size: int) -> dict[str, torch.Tensor]:
         return {"pixels": PixelRange().forward(pixels[order(start, size)])}
 
-    def preview(codec: torch.nn.Module, folder: Path, samples_seen: int) -> None:
+    def preview(codec: Any, folder: Path, samples_seen: int) -> None:
         some = PixelRange().forward(pixels[torch.linspace(0, len(pixels) - 1, 16).long()])
         rebuilt = codec.decode(codec.encode(some))
         both = torch.stack([some, rebuilt], 1).flatten(0, 1)
@@ -102,7 +103,11 @@ def codec_loss(config: EmojiCodecConfig):
 
     def loss_fn(model, batch, rng):
         pixels = batch["pixels"]
-        cells = (len(pixels), config.codec.latent_channels, *(s // config.codec.reduction for s in pixels.shape[2:]))
+        cells = (
+            len(pixels),
+            config.codec.latent_channels,
+            *(s // config.codec.reduction for s in pixels.shape[2:]),
+        )
         epsilon = torch.randn(cells, generator=rng).to(pixels)
         rebuilt, mean, logvar = model(pixels, epsilon)
         error = reconstruction_error(rebuilt, pixels, edge_weight=config.edge_weight).mean()

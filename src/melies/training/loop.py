@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,9 @@ class TrainingConfig:
         for name in ("hold", "final"):
             check_range(name, getattr(self, name), low=0, high=1)
         if self.batch_size % self.accumulate:
-            raise UserError(f"batch_size = {self.batch_size} does not divide by accumulate = {self.accumulate}")
+            raise UserError(
+                f"batch_size = {self.batch_size} does not divide by accumulate = {self.accumulate}"
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +141,9 @@ def train(
         )
     found = checkpoint.newest_checkpoint(out)
     if found and not resume:
-        raise UserError("the folder already holds a run", where=str(out), remedy="add --resume, or another --out")
+        raise UserError(
+            "the folder already holds a run", where=str(out), remedy="add --resume, or another --out"
+        )
     model.to(accelerator.device)
     for part in getattr(model, "parts", {}).values():
         part.to(accelerator.device)
@@ -149,7 +153,7 @@ def train(
     )
     if found:
         _restore(state, found)
-    wrapped = accelerator.prepare_model(torch.compile(model) if config.compile else model)
+    wrapped = accelerator.prepare_model(cast(nn.Module, torch.compile(model)) if config.compile else model)
     loop = _Loop(state, objectives, batches, config, accelerator, wrapped)
     log = Log(out / "log.jsonl", samples_seen=state.samples_seen) if accelerator.is_main_process else None
     saved_at = time.monotonic()
@@ -209,7 +213,9 @@ class _Loop:
             final=config.final,
         )
         scalars: dict[str, float] = {}
-        parts = [_to(self.batches(start + i * part, part), accelerator.device) for i in range(config.accumulate)]
+        parts = [
+            _to(self.batches(start + i * part, part), accelerator.device) for i in range(config.accumulate)
+        ]
         for objective in self.objectives:
             optimizer = state.optimizers[objective.name]
             for group in optimizer.param_groups:
