@@ -25,7 +25,7 @@ class SamplingConfig:
 
     network: UNetConfig = UNetConfig(num_classes=10, widths=(32, 64, 128), attention=(8,))
     """The network of both sides, which predicts ε."""
-    batch: int = 4
+    batch: int = 8
     """Pictures at once."""
     num_steps: int = 25
     """Steps of the sampler."""

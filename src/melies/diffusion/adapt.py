@@ -136,10 +136,10 @@ class DiscreteClock:
     def time(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The timestep whose σ this is."""
         table = self._log_sigma.to(sigma.device)
-        wanted = sigma.double().clamp(min=1e-12).log().clamp(table[0], table[-1])
-        upper = torch.searchsorted(table, wanted.contiguous()).clamp(1, len(table) - 1)
-        share = (wanted - table[upper - 1]) / (table[upper] - table[upper - 1])
-        time = upper - 1 + share
+        wanted = sigma.double().log()
+        lower = torch.searchsorted(table[1:-1], wanted.contiguous())
+        below = table[lower]
+        time = lower + ((wanted - below) / (table[lower + 1] - below)).clamp(0, 1)
         return (time.round() if self.rounding == "nearest" else time).to(sigma)
 
     def sigma(self, time: Float[Tensor, " b"]) -> Float[Tensor, " b"]:

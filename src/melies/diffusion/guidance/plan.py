@@ -35,7 +35,7 @@ class Planner:
             first = self.branches[group[0]]
             together = first.denoiser(
                 torch.cat([x] * len(group)) if len(group) > 1 else x,
-                sigma.repeat(len(group)),
+                sigma.repeat(len(group)) if len(group) > 1 else sigma,
                 self._condition(group),
                 attention=first.attention,
             )
