@@ -160,6 +160,14 @@ def test_pictures_without_classes_are_refused(tmp_path):
         fashion_mnist.run(tiny(), data=data, out=tmp_path / "run")
 
 
+def test_a_network_that_the_model_cannot_use_is_refused(tmp_path):
+    data = write_pictures(tmp_path / "two", count=2)
+    for fields, message in (({"learned_variance": True}, "learned_variance"), ({"text_dim": 8}, "text_dim")):
+        config = tiny(network=replace(tiny().network, **fields))
+        with pytest.raises(UserError, match=message):
+            cifar10.run(config, data=data, out=tmp_path / "run", say=lambda line: None)
+
+
 def test_half_of_the_pictures_are_mirrored_and_the_stream_depends_on_position_only(tmp_path):
     pictures = read_images(write_pictures(tmp_path / "two"), size=SIZE, channels=1)
     plain, flipping = (class_batches(tiny(flip=flip), pictures) for flip in (False, True))

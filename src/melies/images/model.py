@@ -55,6 +55,8 @@ class ImageDiffusionConfig:
             )
         if (self.text is None) != (self.network.text_dim == 0):
             raise UserError("text and network.text_dim must be given together, or neither")
+        if self.network.learned_variance:
+            raise UserError("a model of pictures has no use for learned_variance", where="network")
 
 
 class ImageDiffusion(nn.Module):
