@@ -1,0 +1,1 @@
+"""What was measured and drawn, for people: records, tables, figures and pages."""

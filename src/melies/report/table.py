@@ -1,0 +1,194 @@
+"""Tables from records, and their places in Markdown files, so that no number is typed by hand.
+
+A place is two comments, each on a line of its own; what stands between them is replaced:
+
+    <!-- table records/emoji.json -->
+    <!-- end -->
+
+The path is relative to the Markdown file and may hold `*`. Alone it gives one row per metric;
+followed by ` : fd | precision`, one row per record with those metrics as columns.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from melies.errors import UserError
+from melies.interfaces import Metric
+from melies.report.files import read_small, write_whole
+from melies.report.record import Record, read_record
+
+_START = re.compile(r"\s*<!--\s*table\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*")
+_END = re.compile(r"\s*<!--\s*end\s*-->\s*")
+_FENCE = re.compile(r"\s*(```|~~~)")
+
+
+class Cells(NamedTuple):
+    """A table before its rendering."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+def metric_cells(records: Sequence[Record]) -> Cells:
+    """One row per metric: value, 95 % interval, unit, number of samples."""
+    several = len(records) > 1
+    header = (["of"] if several else []) + ["measure", "value", "95 % interval", "unit", "n"]
+    rows = []
+    for record in records:
+        for metric in record.metrics:
+            value, low, high = format_numbers(metric)
+            cells = [_titled(metric), value, f"{low} to {high}", _unit(metric), f"{metric.num_samples:,}"]
+            rows.append(([record.name] if several else []) + cells)
+    return Cells(header, rows)
+
+
+def comparison_cells(records: Sequence[Record], metrics: Sequence[str]) -> Cells:
+    """One row per record, one column per metric: value [95 % interval], and the samples behind them.
+
+    Raises:
+        UserError: If no record has a metric of that name.
+    """
+    header, columns = ["of"], []
+    for name in metrics:
+        found = [metric for record in records for metric in record.metrics if metric.name == name]
+        if not found:
+            raise UserError(f"no record has a metric called {name!r}", where="table")
+        unit = _unit(found[0])
+        header.append(_titled(found[0]) + (f" ({unit})" if unit else ""))
+        columns.append(name)
+    rows = []
+    for record in records:
+        named = {metric.name: metric for metric in record.metrics}
+        shown = [named.get(name) for name in columns]
+        sizes = sorted({metric.num_samples for metric in shown if metric})
+        counts = " to ".join(f"{size:,}" for size in (sizes[:1] + sizes[1:][-1:])) or "–"
+        rows.append([record.name, *(_cell(metric) for metric in shown), counts])
+    return Cells([*header, "n"], rows)
+
+
+def markdown(cells: Cells) -> str:
+    """A table in Markdown; text is left-aligned, numbers to the right."""
+    numeric = [
+        all(row[i][:1] in set("0123456789−–") for row in cells.rows) and bool(cells.rows)
+        for i in range(len(cells.header))
+    ]
+    rule = ["---:" if right else "---" for right in numeric]
+    lines = [[_escaped(cell) for cell in cells.header], rule]
+    lines += [[_escaped(cell) for cell in row] for row in cells.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def format_numbers(metric: Metric) -> tuple[str, str, str]:
+    """Value, low and high with as many digits as the interval warrants; shares in per cent."""
+    scale = 100.0 if metric.unit == "share" else 1.0
+    value, low, high = (scale * number for number in (metric.value, *metric.interval))
+    half = (high - low) / 2
+    if half <= 0:
+        return _signed(f"{value:.4g}"), _signed(f"{low:.4g}"), _signed(f"{high:.4g}")
+    decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the half width
+    style = "e" if decimals > 6 else "f"
+    decimals = 2 if style == "e" else decimals
+    shown = [_signed(f"{number:,.{decimals}{style}}") for number in (value, low, high)]
+    return shown[0], shown[1], shown[2]
+
+
+def render_into(path: str | Path) -> list[str]:
+    """Fill every table of a Markdown file from its records; the names of those that changed.
+
+    Raises:
+        UserError: If a place has no end, or its records are missing or broken; nothing is written.
+    """
+    path = Path(path)
+    text, changed = _rendered(path)
+    if changed:
+        write_whole(path, text)
+    return changed
+
+
+def out_of_date(path: str | Path) -> list[str]:
+    """The tables of a Markdown file that differ from their records; nothing is written.
+
+    Raises:
+        UserError: As `render_into` does.
+    """
+    return _rendered(Path(path))[1]
+
+
+def _rendered(path: Path) -> tuple[str, list[str]]:
+    old = read_small(path)
+    ending = "\r\n" if "\r\n" in old else "\n"
+    lines, changed, start = [], [], None
+    body: list[str] = []
+    for number, line, fenced in _lines(old):
+        if start is None:
+            lines.append(line)
+            opened = None if fenced else _START.fullmatch(line)
+            if opened:
+                start, body = (number, opened), []
+        elif _END.fullmatch(line):
+            table = markdown(_cells(path, start[1])).replace("\n", ending) + ending
+            if table != "".join(body):
+                changed.append(start[1]["records"])
+            lines += [table, line]
+            start = None
+        elif _START.fullmatch(line):
+            break
+        else:
+            body.append(line)
+    if start is not None:
+        raise UserError("this table has no '<!-- end -->'", where=f"{path}, line {start[0]}")
+    return "".join(lines), changed
+
+
+def _lines(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Number and text of each line, and whether it is inside a fenced block of code."""
+    fence = None
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        mark = _FENCE.match(line)
+        if mark and fence in (None, mark[1]):
+            fence = None if fence else mark[1]
+        yield number, line, fence is not None
+
+
+def _cells(path: Path, place: re.Match[str]) -> Cells:
+    pattern = place["records"]
+    if Path(pattern).is_absolute():
+        raise UserError(f"{pattern} must be relative to the file", where=str(path))
+    try:
+        found = sorted(path.parent.glob(pattern))
+    except ValueError as error:
+        raise UserError(f"{pattern!r} is no pattern: {error}", where=str(path)) from None
+    if not found:
+        raise UserError(f"no record matches {pattern!r}", where=str(path))
+    records = [read_record(entry) for entry in found]
+    if place["metrics"] is None:
+        return metric_cells(records)
+    return comparison_cells(records, [name.strip() for name in place["metrics"].split("|")])
+
+
+def _titled(metric: Metric) -> str:
+    return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
+
+
+def _unit(metric: Metric) -> str:
+    return "%" if metric.unit == "share" else metric.unit
+
+
+def _cell(metric: Metric | None) -> str:
+    if metric is None:
+        return "–"
+    value, low, high = format_numbers(metric)
+    return f"{value} [{low}, {high}]"
+
+
+def _signed(number: str) -> str:
+    bare = number.lstrip("-")
+    zero = not any(digit in bare for digit in "123456789")
+    return f"−{bare}" if number.startswith("-") and not zero else bare
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
