@@ -166,7 +166,7 @@ class TestFiles:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UserError, match=r"a\.txt: cannot be written: No space"):
             write_bytes(path, b"new")
         assert path.read_bytes() == b"old"
         assert [p.name for p in path.parent.iterdir()] == ["a.txt"]

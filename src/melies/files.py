@@ -1,38 +1,75 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Small files read with a limit, and files that are written whole or not at all."""
 
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from melies.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path, *, remedy: str = "") -> Iterator[BinaryIO]:
+    """An open file that takes the place of `path` when the block ends well, and is removed when not.
+
+    It has a temporary name in the same folder, which is made if need be, and is on the disk before
+    it is renamed: a reader sees the old file or the new one.
+
+    Args:
+        path: The file to write.
+        remedy: What to do about a folder that cannot be written, for the message.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written; an earlier file is intact.
+    """
+    fresh = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise UserError(what, where=str(path), remedy=remedy) from None
+    finally:
+        with suppress(OSError):  # the folder went away, and the file with it
+            fresh.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
-    """Write under a temporary name in the same folder, flush to disk, then rename.
+    """Write a file as `replacing` does.
 
     Raises:
-        OSError: If the disk is full or the folder is not writable; an earlier file is untouched.
+        UserError: If the disk is full or the folder cannot be written; an earlier file is intact.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = 0o666 & ~_umask()
-        Path(name).chmod(mode)  # mkstemp makes files that only their owner may read
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(data)
     return path
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write UTF-8 text in the same way."""
+    """Write UTF-8 text in the same way, line ends as they are."""
     return write_bytes(path, text.encode("utf-8"))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def read_text(path: Path, *, limit: int = 16 * 2**20) -> str:
+    """The text of a UTF-8 file of at most `limit` bytes, line ends as they are.
+
+    Raises:
+        UserError: If it cannot be read, is larger, or is no UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    if len(data) > limit:
+        raise UserError(f"larger than {limit / 2**20:g} MiB", where=str(path))
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UserError("not a UTF-8 text file", where=str(path)) from None

@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("melies.text.cache.os.fsync", full)
+    monkeypatch.setattr("melies.files.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         encode_all(Counting(), TEXTS, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []

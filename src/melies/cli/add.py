@@ -21,6 +21,7 @@ from melies import checkpoint
 from melies.checkpoint import Loaded
 from melies.data.archive import open_files
 from melies.errors import UserError, nearest
+from melies.files import write_text
 from melies.models import (
     CARDS,
     ModelEntry,
@@ -207,4 +208,4 @@ def _keep(name: str, loaded: Loaded, source: Path) -> ModelEntry:
 
 def _write_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "provenance": dict(provenance)}, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({**config, "provenance": dict(provenance)}, indent=1) + "\n")

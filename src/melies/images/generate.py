@@ -25,7 +25,7 @@ from melies.data.pixels import decode
 from melies.diffusion import GRIDS, SAMPLERS
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
-from melies.files import write_bytes
+from melies.files import write_bytes, write_text
 from melies.images.model import ImageDiffusion
 from melies.images.settings import KEY, DrawSettings, describe, read_settings
 from melies.interfaces import Branch, Denoise, Guidance, Noise
@@ -336,7 +336,7 @@ def _write_picture(out: Path, pixels: Tensor, settings: DrawSettings, index: int
     slug = re.sub(r"[^\w]+", "-", settings.label(index).lower()).strip("-")[:60].strip("-") or "picture"
     path = free_path(out / f"{slug}-{settings.seed_of(index)}.png", data)
     write_bytes(path, data)
-    write_bytes(path.with_suffix(".json"), (json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode())
+    write_text(path.with_suffix(".json"), json.dumps(said, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -112,5 +112,8 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _number(entry: object) -> float:
-    """The entry as a float; NaN for whatever is no number."""
-    return float(entry) if isinstance(entry, int | float) and not isinstance(entry, bool) else math.nan
+    """The entry as a float; NaN for whatever is no number, or too large for one."""
+    try:
+        return float(entry) if isinstance(entry, int | float) and not isinstance(entry, bool) else math.nan
+    except OverflowError:
+        return math.nan

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from melies.errors import UserError
 
-Images = UInt8[Tensor, "_ 3 _ _"] | UInt8[np.ndarray, "_ 3 _ _"] | Sequence[Image.Image]
-"""Pictures: uint8 (n, 3, h, w), or PIL images of any size and mode."""
+Images = UInt8[Tensor, "_ _ _ _"] | UInt8[np.ndarray, "_ _ _ _"] | Sequence[Image.Image]
+"""Pictures: uint8 (n, 3, h, w) in colour or (n, 1, h, w) in grey, or PIL images of any size and mode."""
 
 _MAX_PIXELS = 64_000_000
 _MAX_LINES = 3
@@ -71,7 +71,7 @@ def neighbours_figure(
     """Each sample on the left of a row, its k nearest training pictures to the right of a gap.
 
     Args:
-        samples: (n, 3, h, w) drawn pictures.
+        samples: n drawn pictures.
         neighbours: For each sample its k nearest pictures, nearest first.
         distances: For each sample the k distances, written under the neighbours.
         captions: For each sample its prompt, written under it.
@@ -149,7 +149,8 @@ def _sheet(
     under = [_wrapped(text, font, width) for text in captions or [""] * len(pictures)]
     per_row = [under[i * columns : (i + 1) * columns] for i in range(rows)]
     text_heights = [line * max(len(text) for text in texts) for texts in per_row]
-    side = max((math.ceil(font.getlength(text)) for lines in sides for text in lines), default=-pad) + pad
+    widest = max((math.ceil(font.getlength(text)) for lines in sides for text in lines), default=0)
+    side = widest + 3 * pad if widest else 0
     head = line * max((len(lines) for lines in heads), default=0)
     lefts = [
         pad + side + i * (width + pad) + sum(gap for at, gap in gaps.items() if at <= i)
@@ -205,16 +206,17 @@ def as_pictures(images: Images) -> Iterator[Image.Image]:
     """The pictures of a batch one by one as PIL images; those that are some already, as they are.
 
     Raises:
-        ValueError: If a tensor or array is not uint8 (n, 3, h, w).
+        ValueError: If a tensor or array is not uint8 (n, 3, h, w) or (n, 1, h, w).
     """
     if isinstance(images, Sequence):
         yield from images
         return
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
-    if array.ndim != 4 or array.shape[1] != 3 or array.dtype != np.uint8:
-        raise ValueError(f"expected uint8 (n, 3, h, w), got {array.dtype} {array.shape}")
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or array.dtype != np.uint8:
+        raise ValueError(f"expected uint8 (n, 3, h, w) or (n, 1, h, w), got {array.dtype} {array.shape}")
     for entry in array:
-        yield Image.fromarray(np.ascontiguousarray(entry.transpose(1, 2, 0)))
+        colour = entry if len(entry) == 3 else entry.repeat(3, axis=0)
+        yield Image.fromarray(np.ascontiguousarray(colour.transpose(1, 2, 0)))
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:

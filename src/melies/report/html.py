@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from melies.files import write_text
 from melies.report.figure import Images, as_pictures
-from melies.report.files import write_whole
 from melies.report.record import Record
 from melies.report.table import Cells, comparison_cells, metric_cells
 
@@ -48,7 +48,7 @@ def pictures(
 
     Args:
         heading: Title of the section; plain text, as all text here.
-        images: uint8 (n, 3, h, w) or PIL images; kept without loss, as PNG.
+        images: As in `figure.grid`; kept without loss, as PNG.
         captions: One text per picture.
         width_px: Width of each picture on the page; None is its own.
 
@@ -91,7 +91,7 @@ def write_page(path: str | Path, title: str, sections: Sequence[str]) -> Path:
     Raises:
         UserError: If the file cannot be written.
     """
-    return write_whole(Path(path), page(title, sections))
+    return write_text(Path(path), page(title, sections))
 
 
 def _figure(image: Image.Image, caption: str, width_px: int) -> str:

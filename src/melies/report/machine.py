@@ -13,7 +13,7 @@ from melies.version import __version__
 
 _PACKAGES = ("torch", "numpy", "accelerate", "transformers", "safetensors")
 _PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
-_ABSOLUTE = re.compile(r"(?<![\w.~:/\\-])(?:/(?:[^\s/\"'=:,;]+/)+|[A-Za-z]:\\(?:[^\s\\\"'=:,;]+\\)*)")
+_ABSOLUTE = r"/(?:[^\s/\"'=:,;]+/)+|[A-Za-z]:\\(?:[^\s\\\"'=:,;]+\\)*"
 
 
 def hardware() -> dict[str, Any]:
@@ -64,13 +64,17 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def without_places(text: str) -> str:
-    """`text` with absolute paths made relative to the working folder, or cut to their last part."""
-    here = f"{Path.cwd()}{os.sep}"
+    """`text` with absolute paths made relative to the working or home folder, or cut to their last part."""
+    here, home = (re.escape(f"{folder}{os.sep}") for folder in (Path.cwd(), _home()))
+    folders = re.compile(rf"(?<![\w.~:/\\-])(?:{here}|(?P<home>{home})|{_ABSOLUTE})")
+    return folders.sub(lambda found: "~/" if found["home"] else "", text)
 
-    def shorten(folders: re.Match[str]) -> str:
-        return folders[0].removeprefix(here) if folders[0].startswith(here) else ""
 
-    return _ABSOLUTE.sub(shorten, text)
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user without one, as in some containers
+        return Path.cwd()
 
 
 def _git(*arguments: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from melies.config import to_json
 from melies.errors import UserError, choose
+from melies.files import read_text, write_text
 from melies.interfaces import Metric
-from melies.report.files import read_small, write_whole
 from melies.report.machine import commit, hardware, versions, without_places
 
 FORMAT = 1
@@ -108,7 +108,7 @@ def write_record(path: str | Path, record: Record) -> Path:
     entries["metrics"] = [metric._asdict() for metric in record.metrics]
     content = {"format": FORMAT, **_published(to_json(entries))}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    return write_whole(Path(path), text + "\n")
+    return write_text(Path(path), text + "\n")
 
 
 def read_record(path: str | Path) -> Record:
@@ -119,7 +119,7 @@ def read_record(path: str | Path) -> Record:
     """
     where = str(path)
     try:
-        content = json.loads(read_small(Path(path)), parse_constant=_refuse_constant)
+        content = json.loads(read_text(Path(path)), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise UserError(f"not a record: {error}", where=where) from None
     if not isinstance(content, dict) or "format" not in content:
@@ -167,8 +167,11 @@ def _read_metric(entry: Any, where: str) -> Metric:
         isinstance(end, number) and not isinstance(end, bool) for end in interval
     ):
         raise UserError(f"has {interval!r} for two numbers", where=f"{where}.interval")
-    low, high = interval
-    return Metric(**{**entry, "value": float(entry["value"]), "interval": (float(low), float(high))})
+    try:
+        value, low, high = (float(number) for number in (entry["value"], *interval))
+    except OverflowError:
+        raise UserError("has a whole number too large to be measured", where=where) from None
+    return Metric(**{**entry, "value": value, "interval": (low, high)})
 
 
 def _published(value: Any) -> Any:

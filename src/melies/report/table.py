@@ -7,17 +7,19 @@ A place is two comments, each on a line of its own; what stands between them is 
 
 The path is relative to the Markdown file and may hold `*`. Alone it gives one row per metric;
 followed by ` : fd | precision`, one row per record with those metrics as columns.
+`python -m melies.report.table FILE.md …` fills the tables of files.
 """
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from melies.errors import UserError
+from melies.files import read_text, write_text
 from melies.interfaces import Metric
-from melies.report.files import read_small, write_whole
 from melies.report.record import Record, read_record
 
 _START = re.compile(r"\s*<!--\s*table\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*")
@@ -104,7 +106,7 @@ def render_into(path: str | Path) -> list[str]:
     path = Path(path)
     text, changed = _rendered(path)
     if changed:
-        write_whole(path, text)
+        write_text(path, text)
     return changed
 
 
@@ -117,8 +119,23 @@ def out_of_date(path: str | Path) -> list[str]:
     return _rendered(Path(path))[1]
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fill the tables of the files named in `argv`, those of the process when None; the exit code."""
+    paths = sys.argv[1:] if argv is None else argv
+    try:
+        if not paths:
+            raise UserError("no file given", remedy="python -m melies.report.table README.md")
+        for path in paths:
+            changed = render_into(path)
+            print(f"{path}: {'filled ' + ', '.join(changed) if changed else 'up to date'}")
+    except UserError as error:
+        print(f"tables: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def _rendered(path: Path) -> tuple[str, list[str]]:
-    old = read_small(path)
+    old = read_text(path)
     ending = "\r\n" if "\r\n" in old else "\n"
     lines, changed, start = [], [], None
     body: list[str] = []
@@ -192,3 +209,7 @@ def _signed(number: str) -> str:
 
 def _escaped(cell: str) -> str:
     return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

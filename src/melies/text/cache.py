@@ -1,8 +1,6 @@
 """Token states of a set of captions, computed once and kept while training."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from melies.errors import UserError
+from melies.files import replacing
 from melies.progress import silent
 from melies.text.encode import check_texts
 
@@ -133,21 +132,10 @@ def _read(file: Path, shape: tuple[int, int, int], dtype: torch.dtype) -> dict[s
 
 
 def _write(file: Path, states: dict[str, Tensor]) -> None:
-    """Write under a temporary name, then rename: the file is there whole or not at all."""
-    temporary = None
+    remedy = "free some space or choose another cache folder"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".states-", delete=False) as opened:
-            temporary = Path(opened.name)
-        save_file(states, temporary)
-        with temporary.open("rb") as opened:
-            os.fsync(opened.fileno())
-        temporary.replace(file)
-    except (OSError, SafetensorError) as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"the token states cannot be written: {error}",
-            where=str(file.parent),
-            remedy="free some space or choose another cache folder",
-        ) from error
+        with replacing(file, remedy=remedy) as opened:
+            save_file(states, opened.name)
+    except SafetensorError as error:
+        what = f"the token states cannot be written: {error}"
+        raise UserError(what, where=str(file.parent), remedy=remedy) from error

@@ -1,19 +1,16 @@
 """Writing a data set as one zip: all of it or nothing, and the same bytes from the same pictures."""
 
 import io
-import os
-import secrets
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from melies.errors import UserError
+from melies.files import replacing
 
 _DATE = (2020, 1, 1, 0, 0, 0)  # fixed, so that equal content makes an equal file
 
@@ -54,7 +51,10 @@ def write_zip(out: Path, entries: Iterable[tuple[str, bytes]]) -> int:
         UserError: If the disk is full or the folder cannot be written; nothing is left behind then.
     """
     count = 0
-    with _replacing(out) as file, zipfile.ZipFile(file, "w") as archive:
+    with (
+        replacing(out, remedy="make room, or give another --out") as file,
+        zipfile.ZipFile(file, "w") as archive,
+    ):
         for name, data in entries:
             info = zipfile.ZipInfo(name, _DATE)
             info.external_attr = 0o644 << 16
@@ -71,23 +71,3 @@ def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[BinaryIO]:
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(out),
-            remedy="make room, or give another --out",
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
