@@ -146,7 +146,8 @@ def _rendered(path: Path) -> tuple[str, list[str]]:
             if opened:
                 start, body = (number, opened), []
         elif _END.fullmatch(line):
-            table = markdown(_cells(path, start[1])).replace("\n", ending) + ending
+            # blank lines around it: not every renderer starts a table right after a comment
+            table = f"\n{markdown(_cells(path, start[1]))}\n\n".replace("\n", ending)
             if table != "".join(body):
                 changed.append(start[1]["records"])
             lines += [table, line]
