@@ -82,3 +82,20 @@ def test_the_figure_shows_every_run_and_leaves_no_figure_open(tmp_path):
     assert orange(two) > 10
     with pytest.raises(UserError, match="no log"):
         curves_figure({})
+
+
+@pytest.mark.parametrize(("decades", "share"), [(3, 0.5), (0.9, 0.26)])
+def test_the_axis_is_logarithmic_beyond_a_factor_of_ten(tmp_path, decades, share):
+    """Half-way a decay by r stands at half the height on a log axis, else at (√r − r) / (1 − r)."""
+    rows = [{"samples_seen": i, "loss": 10 ** (-decades * i / 400)} for i in range(401)]
+    figure = curves_figure({"run": log(tmp_path / "log.jsonl", rows)}, width_px=800, height_px=600)
+    drawn = np.abs(np.asarray(figure, int) - (31, 119, 180)).sum(-1) < 60
+    columns = np.nonzero(drawn.any(0))[0]
+    ends = columns.min(), columns.max()
+
+    def height(column: float) -> int:
+        """Pixels from the top to the curve, which is below the legend everywhere."""
+        return np.nonzero(drawn[:, columns[np.abs(columns - column).argmin()]])[0].max()
+
+    top, middle, bottom = height(ends[0]), height(sum(ends) / 2), height(ends[1])
+    assert (bottom - middle) / (bottom - top) == pytest.approx(share, abs=0.06)

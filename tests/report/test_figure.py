@@ -145,3 +145,15 @@ def test_a_figure_too_large_for_memory_is_refused():
         grid(plain(RED, size=100), zoom=1000)
     with pytest.raises(UserError, match="fewer pictures"):
         grid(plain(RED, size=10) * 10, 1, pad=10_000)
+
+
+@pytest.mark.parametrize("size", [16, 64, 200])
+def test_no_text_is_cut_by_the_border_or_stands_on_a_picture(size):
+    """Letters with ascenders and descenders, in every place for text, at every size of letter."""
+    pictures, texts = plain(RED, RED, size=size), ["Ågjpqy", "Ågjpqy"]
+    sheet = grid(pictures, 1, captions=texts, row_labels=texts, column_labels=["Ågjpqy"], pad=2)
+    colours = np.asarray(sheet)
+    letters = ink(sheet) & ~(colours == RED).all(axis=2)
+    assert letters.any()
+    assert not np.concatenate([letters[0], letters[-1], letters[:, 0], letters[:, -1]]).any()
+    assert (colours == RED).all(axis=2).sum() == 2 * size * size

@@ -188,10 +188,14 @@ def _pictures(images: Images, background: str, zoom: int) -> list[Image.Image]:
     """RGB pictures, enlarged."""
     if zoom < 1:
         raise ValueError(f"need zoom ≥ 1, got {zoom}")
-    found = []
+    found, num_pixels = [], 0
     for image in as_pictures(images):
-        if image.width * image.height * zoom**2 > _MAX_PIXELS:
-            raise UserError(f"a picture of {image.width}×{image.height} at {zoom=} is too large")
+        num_pixels += image.width * image.height * zoom**2
+        if num_pixels > _MAX_PIXELS:
+            raise UserError(
+                f"a figure of {num_pixels / 1e6:,.0f} megapixels or more is too large",
+                remedy="show fewer pictures, or less zoom",
+            )
         if image.mode != "RGB":
             see_through = image.convert("RGBA")
             image = Image.new("RGBA", image.size, background)

@@ -51,7 +51,8 @@ def commit() -> str:
     found = _git("rev-parse", "HEAD")
     if not found:
         return ""
-    return f"{found}+changes" if _git("status", "--porcelain", "--untracked-files=no", "--", "src") else found
+    edited = _git("status", "--porcelain", "--untracked-files=no", "--", ":/src")
+    return f"{found}+changes" if edited else found
 
 
 def command_line(arguments: Sequence[str]) -> str:
