@@ -18,6 +18,7 @@ from melies.config import check_positive, check_range, from_json
 from melies.data.emoji import TONES, skin_tone
 from melies.data.images import ImageSet
 from melies.errors import UserError
+from melies.nn.residual import Residual
 from melies.transform import PixelRange, Transform
 
 UNKNOWN = -1
@@ -71,18 +72,6 @@ class ClassifierConfig:
             raise UserError("a classifier needs heads, each name once")
 
 
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(8, width)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
-
-
 class ImageClassifier(nn.Module):
     """A residual network over shrinking stages, pooled to one feature vector, and a linear map per head."""
 
@@ -95,9 +84,9 @@ class ImageClassifier(nn.Module):
         self.parts: dict[str, nn.Module] = {}
         widths = config.widths
         first = nn.Conv2d(config.channels * config.stem**2, widths[0], 3, padding=1)
-        layers: list[nn.Module] = [nn.PixelUnshuffle(config.stem), first, _Residual(widths[0])]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(config.stem), first, Residual(widths[0])]
         for before, width in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), _Residual(width)]
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), Residual(width)]
         self.trunk = nn.Sequential(*layers, nn.GroupNorm(8, widths[-1]), nn.SiLU())
         # The mean says how much there is of something, the maximum whether it is there at all.
         self.pooled = nn.Linear(2 * widths[-1], config.feature_dim)

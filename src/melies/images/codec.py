@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from melies.config import check_positive, check_range, from_json
 from melies.errors import UserError
+from melies.nn.residual import Residual
 from melies.transform import Transform
 
 
@@ -47,18 +48,6 @@ class CodecConfig:
         return 2 ** len(self.widths)
 
 
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(8, width)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
-
-
 class ImageCodec(nn.Module):
     """Encoder and decoder between pictures and latents, which its user standardises."""
 
@@ -77,11 +66,11 @@ class ImageCodec(nn.Module):
                 nn.PixelUnshuffle(2),
                 nn.Conv2d(4 * before, width, 3 if i == 0 else 1, padding=int(i == 0)),
             ]
-            down += [_Residual(width) for _ in range(config.encoder_blocks)]
+            down += [Residual(width) for _ in range(config.encoder_blocks)]
         self.encoder = nn.Sequential(*down, nn.GroupNorm(8, widths[-1]), nn.Conv2d(widths[-1], 2 * latent, 1))
         up: list[nn.Module] = [nn.Conv2d(latent, widths[-1], 3, padding=1)]
         for i, width in reversed(list(enumerate(widths))):
-            up += [_Residual(width) for _ in range(config.decoder_blocks)]
+            up += [Residual(width) for _ in range(config.decoder_blocks)]
             after = config.channels if i == 0 else widths[i - 1]
             up += [nn.Conv2d(width, 4 * after, 3 if i == 0 else 1, padding=int(i == 0)), nn.PixelShuffle(2)]
         self.decoder = nn.Sequential(*up)
