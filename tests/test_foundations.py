@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from melies.config import check_positive, check_range, from_json, to_json
 from melies.errors import UserError, choose, nearest
-from melies.files import write_bytes
+from melies.files import read_text, replacing, write_bytes, write_text
 from melies.optional import import_from, installed, require
 from melies.rng import generator_for, noise_for
 from melies.transform import PixelRange, Standardize, fit_standardize, transform_from_json
@@ -170,3 +170,34 @@ class TestFiles:
             write_bytes(path, b"new")
         assert path.read_bytes() == b"old"
         assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+    def test_an_interrupted_write_leaves_nothing(self, tmp_path: Path):
+        def stop(file):
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt") as file:
+            stop(file)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_is_a_file_is_named_with_what_to_do(self, tmp_path: Path):
+        write_text(tmp_path / "taken", "")
+        with (
+            pytest.raises(UserError, match=r"taken/a\.txt: cannot be written: .*; another folder"),
+            replacing(tmp_path / "taken" / "a.txt", remedy="another folder"),
+        ):
+            pass
+
+    def test_others_may_read_it_as_the_umask_says(self, tmp_path: Path):
+        before = os.umask(0o022)
+        try:
+            assert write_text(tmp_path / "a.txt", "").stat().st_mode & 0o777 == 0o644
+        finally:
+            os.umask(before)
+
+    def test_text_comes_back_with_its_line_ends(self, tmp_path: Path):
+        path = write_text(tmp_path / ("é" * 60), "a\r\né\n")
+        assert read_text(path) == "a\r\né\n"
+        assert len(read_text(path, limit=6)) == 5
+        with pytest.raises(UserError, match="larger than"):
+            read_text(path, limit=5)

@@ -120,7 +120,7 @@ def changed_metric(**entries):
         (lambda content: content.pop("name"), "it has no 'name'"),
         (lambda content: content.pop("metrics"), "it has no 'metrics'"),
         (changed(format=2), "record format 2 is not 1; .* make it again"),
-        (changed(comand="x"), "unknown field in .* 'comand'; did you mean 'command'"),
+        (changed(commandx="x"), "unknown field in .* 'commandx'; did you mean 'command'"),
         (changed(name=3), ": name: has 3, which is of the wrong kind"),
         (changed(duration_s=True), ": duration_s: has True"),
         (changed(data=[]), r": data: has \[\]"),
