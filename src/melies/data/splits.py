@@ -24,6 +24,6 @@ def held_out(rows: Sequence[Mapping[str, Any]]) -> Bool[Tensor, " n"]:
 
     The rule looks at `text` only, so a text is held out in every drawing style or in none.
     """
-    texts = [str(row["text"]) for row in rows]
+    texts = [str(row.get("text", "")) for row in rows]
     toned = torch.tensor(["skin tone" in text for text in texts], dtype=torch.bool)
     return toned & split_by_hash(texts)

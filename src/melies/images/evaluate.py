@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from melies import checkpoint
@@ -30,7 +30,7 @@ from melies.images.generate import draw, load_diffusion, png_bytes
 from melies.images.model import ImageDiffusion
 from melies.interfaces import Metric
 from melies.metrics.agreement import agreement
-from melies.metrics.measure import measure_distances
+from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
 from melies.models import file_sha256
 from melies.progress import Progress, silent
@@ -41,6 +41,9 @@ from melies.rng import generator_for
 
 Features = Callable[[Tensor], Tensor]
 """Pictures uint8 (n, c, h, w) to features (n, d)."""
+
+LEAST = 20
+"""Fewer pictures than this measure nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range("count", self.count, low=20, high=1_000_000)
+        check_range("count", self.count, low=LEAST, high=1_000_000)
         check_range("steps", self.steps, low=1, high=10_000)
         check_range("batch", self.batch, low=1, high=4_096)
         check_range("seed", self.seed, low=0, high=2**53)
@@ -90,11 +93,24 @@ class Asked(NamedTuple):
 
 
 class Judge(NamedTuple):
-    """An independent classifier, and the share of texts it has never seen."""
+    """An independent classifier."""
 
     model: ImageClassifier
     name: str
-    left_out: Mapping[str, int]
+    """With the first digits of its weights' digest."""
+
+
+class Question(NamedTuple):
+    """What a judge is asked about the pictures of one group, and what it says of the real ones."""
+
+    head: str
+    known: Bool[Tensor, " n"]
+    """Pictures that have an answer; the rest of the fields are about these."""
+    answers: Int64[Tensor, " m"]
+    real: Int64[Tensor, " m"]
+    """What the judge sees in the real pictures of the same prompts."""
+    texts: Int64[Tensor, " m"]
+    """Number of the text; the styles of one text are right or wrong together."""
 
 
 def evaluate_files(settings: EvaluateSettings, out: Path, *, progress: Progress = silent) -> Record:
@@ -109,19 +125,26 @@ def evaluate_files(settings: EvaluateSettings, out: Path, *, progress: Progress 
     started = time.perf_counter()
     model = load_diffusion(settings.model)
     if model.config.text is not None:
-        real, groups, judge = _of_words(settings, progress)
+        real, groups, judge = _of_words(settings, model, progress)
         features, space = _learned_features(settings.features)
     else:
         real, groups = _of_classes(settings, model, progress)
         judge, (features, space) = None, (pixel_features, "8×8 pixels")
+    if len(groups["seen"].rows) < LEAST:
+        raise UserError(
+            f"{len(groups['seen'].rows)} real pictures are too few to measure with",
+            where=str(settings.data or "data"),
+            remedy=f"bring at least {LEAST}",
+        )
     real_features = features(real.pixels)
-    records, sheets = {}, {}
+    questions = {name: _questions(judge, asked) for name, asked in groups.items()} if judge else {}
+    records, sheets, floors = {}, {}, []
     for scale in settings.scales:
         begun = time.perf_counter()
         drawn = {name: _draw(model, asked, scale, settings, progress) for name, asked in groups.items()}
-        metrics = list(_distances(features(drawn["seen"]), real_features, space, settings.seed))
+        metrics = _distances(features(drawn["seen"]), real_features, space, settings.seed, floors)
         if judge is not None:
-            for name, asked in groups.items():
+            for name, asked in questions.items():
                 metrics += _agreements(judge, name, asked, drawn[name], settings.seed)
         records[scale] = record_run(
             f"{_plain(settings.model)}, scale {scale:g}",
@@ -141,24 +164,38 @@ def evaluate_files(settings: EvaluateSettings, out: Path, *, progress: Progress 
     return records[best]
 
 
-def _of_words(settings: EvaluateSettings, progress: Progress) -> tuple[ImageSet, dict[str, Asked], Judge]:
+def _of_words(
+    settings: EvaluateSettings, model: ImageDiffusion, progress: Progress
+) -> tuple[ImageSet, dict[str, Asked], Judge]:
     loaded = checkpoint.load(settings.judge)
     if not isinstance(loaded.model, ImageClassifier):
         raise UserError("not a classifier", where=settings.judge, remedy="melies train emoji-judge")
-    judge = Judge(
-        loaded.model,
-        f"{_plain(settings.judge)}@{_digest(settings.judge)}",
-        loaded.provenance.get("left_out", {"modulus": 10, "remainder": 1}),
-    )
-    emoji = read_emoji(settings.data, size=loaded.model.config.size, progress=progress)
+    judge = Judge(loaded.model, f"{_plain(settings.judge)}@{_digest(settings.judge)}")
+    emoji = read_emoji(settings.data, size=model.config.size, progress=progress)
     training = emoji.training()
-    texts = list(training.texts or ())
-    unseen_by_judge = split_by_hash(texts, **judge.left_out)
-    groups = {
-        "seen": _words(_some(training.subset(unseen_by_judge), settings)),
-        "held-out": _words(_some(emoji.unseen(), settings)),
-    }
-    return training, {name: asked for name, asked in groups.items() if len(asked.rows)}, judge
+    if training.texts is None:
+        raise UserError(
+            "the pictures have no texts to draw from",
+            where=str(settings.data),
+            remedy="add a metadata.jsonl with `text`",
+        )
+    groups = {"seen": _words(_some(_unknown_to(loaded.provenance, training), settings))}
+    if emoji.held_out.any():
+        groups["held-out"] = _words(_some(emoji.unseen(), settings))
+    return training, groups, judge
+
+
+def _unknown_to(provenance: Mapping[str, Any], pictures: ImageSet) -> ImageSet:
+    """The pictures that a judge was not trained on, so that it is as sure of them as of drawn ones.
+
+    All of them where it does not say, or where they would be too few to measure with: then they are
+    somebody's own, which it does not know anyhow.
+    """
+    left_out = provenance.get("left_out")
+    if left_out is None:
+        return pictures
+    unknown = split_by_hash(list(pictures.texts or ()), **left_out)
+    return pictures.subset(unknown) if int(unknown.sum()) >= LEAST else pictures
 
 
 def _of_classes(
@@ -214,34 +251,58 @@ def _learned_features(name: str) -> tuple[Features, str]:
     return lambda pixels: classify(model, pixels).features, f"{_plain(name)}@{_digest(name)}"
 
 
-def _distances(generated: Tensor, real: Tensor, space: str, seed: int) -> list[Metric]:
-    """The six distances; never called FID, for the features are not Inception's."""
+def _distances(generated: Tensor, real: Tensor, space: str, seed: int, floors: list[Metric]) -> list[Metric]:
+    """The six distances, each with its floor; never called FID, for the features are not Inception's.
+
+    The floors take longest and do not depend on what was drawn: `floors` is filled once.
+    """
+    if not floors:
+        found = measure_distances(generated, real, seed=seed)
+        values = found[::2]
+        floors += found[1::2]
+    else:
+        fd, kd = measure_frechet(generated, real, seed=seed), measure_kernel(generated, real, seed=seed)
+        values = (fd, kd, *measure_prdc(generated, real, seed=seed))
     spelled = {"fd": f"FD[{space}]", "kd": f"KD[{space}]"}
     metrics = []
-    for metric in measure_distances(generated, real, seed=seed):
+    for metric in (entry for pair in zip(values, floors, strict=True) for entry in pair):
         first, _, rest = metric.name.partition(" ")
         metrics.append(metric._replace(name=f"{spelled.get(first, first)} {rest}".strip()))
     return metrics
 
 
-def _agreements(judge: Judge, group: str, asked: Asked, drawn: Tensor, seed: int) -> list[Metric]:
-    """Agreement of every head that can be right, beside the judge's accuracy on the same real rows."""
-    seen, real = classify(judge.model, drawn).predicted, classify(judge.model, asked.rows.pixels).predicted
-    metrics = []
+def _questions(judge: Judge, asked: Asked) -> list[Question]:
+    """The heads that have answers here and are right of some real picture; others can judge nothing."""
+    predicted = classify(judge.model, asked.rows.pixels).predicted
+    place: dict[str, int] = {}
+    texts = torch.tensor([place.setdefault(text, len(place)) for text in asked.rows.texts or ()])
+    found = []
     for head in judge.model.config.heads:
-        labels = labels_of(head, asked.rows)
+        labels, real = labels_of(head, asked.rows), predicted[head.name]
         known = labels != UNKNOWN
-        if not bool(known.any()):
-            continue
+        if bool((real == labels)[known].any()):
+            found.append(Question(head.name, known, labels[known], real[known], texts[known]))
+    return found
+
+
+def _agreements(
+    judge: Judge, group: str, questions: list[Question], drawn: Tensor, seed: int
+) -> list[Metric]:
+    """Agreement of drawn pictures, beside the judge's accuracy on the real ones of the same prompts."""
+    seen = classify(judge.model, drawn).predicted
+    metrics = []
+    for question in questions:
         found = agreement(
-            head.name,
-            predicted=seen[head.name][known],
-            asked=labels[known],
-            real_predicted=real[head.name][known],
-            real_labels=labels[known],
+            question.head,
+            predicted=seen[question.head][question.known],
+            asked=question.answers,
+            real_predicted=question.real,
+            real_labels=question.answers,
+            groups=question.texts,
+            real_groups=question.texts,
             seed=seed,
         )
-        title = f"{head.name}, {group}"
+        title = f"{question.head}, {group}"
         metrics += [
             found.generated._replace(name=f"{title}: drawn"),
             found.real._replace(name=f"{title}: real"),
