@@ -136,6 +136,9 @@ def test_the_recipe_learns_the_set_and_says_how_well(trained):
     loaded = checkpoint.load(folder)
     assert loaded.provenance["left_out"] == {"modulus": 10, "remainder": 1}
     assert [head.name for head in loaded.config.heads] == ["subcategory", "tone", "style"]
+    record = read_record(folder / "record.json")
+    assert [metric.name for metric in record.metrics] == [line.split(":")[0] for line in said[1:]]
+    assert record.notes["samples_seen"] == 7_680
 
 
 def test_the_recipe_shows_neither_held_out_nor_left_out_rows(data, monkeypatch, tmp_path):

@@ -6,10 +6,12 @@
 They name the sub-category, the skin tone and the drawing style. They differ in shape and seed and
 leave out different pictures, so that a distance between the features of one says nothing about
 the verdicts of the other. Neither sees the compositions held out of the emoji model, nor a tenth
-of the other texts; their accuracy is measured on both. On one processor core each sees some 400
-pictures a second and is done in ten minutes.
+of the other texts; `record.json` in the run folder has their accuracy on both, which for the held-out
+compositions is about 0.93 for the sub-category and 0.96 for the tone. On one processor core each sees
+some 500 pictures a second and is done in ten minutes.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +40,9 @@ from melies.images.classifier import (
 from melies.interfaces import Metric, Objective
 from melies.metrics.measure import measure_share
 from melies.progress import Progress, silent
+from melies.report.machine import command_line
+from melies.report.record import record_run, write_record
+from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
 from melies.transform import PixelRange
 
@@ -69,7 +74,7 @@ class EmojiClassifierConfig:
     """Share of the label spread over all classes."""
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            num_samples=240_000,
+            num_samples=256_000,
             batch_size=64,
             learning_rate=2e-3,
             warmup=6_400,
@@ -112,13 +117,18 @@ def run(
     progress: Progress = silent,
     say: Callable[[str], None] = print,
 ) -> State:
-    """Train a classifier on the pictures of `data`, and say how often it is right on those left out."""
+    """Train a classifier on the pictures of `data`, and say how often it is right on those left out.
+
+    Raises:
+        UserError: If a question has no answer in the data, or the model to start from does not fit.
+    """
     emoji = read_emoji(data, size=config.size, progress=progress)
     left_out = split_by_hash(
         [str(row.get("text", "")) for row in emoji.pictures.rows], modulus=MODULUS, remainder=config.left_out
     )
     pictures = emoji.pictures.subset(~(emoji.held_out | left_out))
-    model = _build(config, pictures, start_from)
+    with seeded(config.training.seed, "weights"):
+        model = _build(config, pictures, start_from)
     say(f"{len(pictures)} training pictures, {count_parameters(model):,} parameters")
     state = train(
         model,
@@ -135,13 +145,25 @@ def run(
         },
         progress=progress,
     )
+    metrics, data_used = [], {"training": len(pictures)}
     for title, mask in (
         ("held-out compositions", emoji.held_out),
         ("other texts", left_out & ~emoji.held_out),
     ):
-        for metric in accuracies(state.ema.model, emoji.pictures.subset(mask), title):  # type: ignore[arg-type]
-            low, high = metric.interval
-            say(f"{metric.name}: {metric.value:.3f} [{low:.3f}, {high:.3f}] of {metric.num_samples}")
+        metrics += accuracies(state.ema.model, emoji.pictures.subset(mask), title)  # type: ignore[arg-type]
+        data_used[title] = int(mask.sum())
+    for metric in metrics:
+        low, high = metric.interval
+        say(f"{metric.name}: {metric.value:.3f} [{low:.3f}, {high:.3f}] of {metric.num_samples}")
+    record = record_run(
+        config.name,
+        metrics,
+        data=data_used,
+        command=command_line(sys.argv),
+        duration_s=state.seconds,
+        notes={"config": config, "samples_seen": state.samples_seen},
+    )
+    write_record(out / "record.json", record)
     return state
 
 
@@ -150,6 +172,18 @@ def _build(config: EmojiClassifierConfig, pictures: ImageSet, start_from: str | 
         model = checkpoint.load(start_from).model
         if not isinstance(model, ImageClassifier):
             raise UserError("not a classifier of pictures", where=start_from)
+        if model.config.channels != pictures.pixels.shape[1]:
+            raise UserError(
+                f"a classifier of pictures in {model.config.channels} channels, and these have"
+                f" {pictures.pixels.shape[1]}",
+                where=start_from,
+            )
+        if all(bool((labels_of(head, pictures) == UNKNOWN).all()) for head in model.config.heads):
+            raise UserError(
+                "the pictures answer none of its questions",
+                where=start_from,
+                remedy=f"it asks for {', '.join(head.name for head in model.config.heads)}",
+            )
         return model.train()
     return ImageClassifier(
         ClassifierConfig(
