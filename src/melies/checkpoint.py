@@ -118,8 +118,7 @@ def load(folder: str | Path) -> Loaded:
     }
     restore = import_from(choose(config["kind"], KINDS, f"kind of model in {folder.name}/config.json"))
     model = restore(config["config"], transforms, {name: part.model for name, part in parts.items()})
-    weights = folder / "ema.safetensors"
-    _fit(model, read_tensors(weights if weights.exists() else folder / "weights.safetensors"), folder)
+    _fit(model, read_tensors(weights_file(folder)), folder)
     return Loaded(
         kind=config["kind"],
         config=model.config,
@@ -152,6 +151,12 @@ def newest_checkpoint(run: Path) -> Path | None:
     found = [path for path in run.glob("checkpoint-*") if (path / "config.json").is_file()]
     numbered = [(int(path.name.split("-")[1]), path) for path in found if path.name.split("-")[1].isdigit()]
     return max(numbered)[1] if numbered else None
+
+
+def weights_file(folder: Path) -> Path:
+    """The weights that `load` reads: the averaged ones where the folder has them."""
+    averaged = folder / "ema.safetensors"
+    return averaged if averaged.exists() else folder / "weights.safetensors"
 
 
 def remove_older(run: Path, *, keep: int = 2) -> None:

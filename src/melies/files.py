@@ -1,5 +1,6 @@
 """Small files read with a limit, and files that are written whole or not at all."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -73,3 +74,9 @@ def read_text(path: Path, *, limit: int = 16 * 2**20) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise UserError("not a UTF-8 text file", where=str(path)) from None
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

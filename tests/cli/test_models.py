@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from melies import checkpoint, models
 from melies.errors import UserError
+from melies.files import file_sha256
 from melies.models import check_digests, describe_model, find_model, list_models, user_folder, write_digests
 
 
@@ -108,7 +109,7 @@ def test_weights_alone_take_the_config_of_the_model_they_fit(
     assert all(torch.equal(found[name], weights[name].half().float()) for name in weights)
     assert added["provenance"]["config_of"] == "pets"
     assert added["provenance"]["weights_of"] == file.name
-    assert added["provenance"]["sha256"] == models.file_sha256(file)
+    assert added["provenance"]["sha256"] == file_sha256(file)
 
 
 class Payload:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from melies.errors import UserError
+from melies.files import file_sha256
 from melies.text.config import TextConfig
 from melies.text.encode import build_encoder
 from melies.text.weights import (
     check_sha256,
     download,
-    file_sha256,
     find_weights,
     hub_cache,
     package_folder,

@@ -21,12 +21,11 @@ from melies import checkpoint
 from melies.checkpoint import Loaded
 from melies.data.archive import open_files
 from melies.errors import UserError, nearest
-from melies.files import write_text
+from melies.files import file_sha256, write_text
 from melies.models import (
     CARDS,
     ModelEntry,
     describe_model,
-    file_sha256,
     list_models,
     shipped_folder,
     user_folder,

@@ -25,7 +25,7 @@ from melies.data.pixels import decode
 from melies.diffusion import GRIDS, SAMPLERS
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
-from melies.files import write_bytes, write_text
+from melies.files import file_sha256, write_bytes, write_text
 from melies.images.model import ImageDiffusion
 from melies.images.settings import KEY, DrawSettings, describe, read_settings
 from melies.interfaces import Branch, Denoise, Guidance, Noise
@@ -311,12 +311,7 @@ def _draw_indices(
 
 
 def _load_for(name: str) -> tuple[ImageDiffusion, str]:
-    from melies.text.weights import file_sha256
-
-    model = load_diffusion(name)
-    folder = checkpoint.locate(name)
-    file = folder / "ema.safetensors"
-    return model, file_sha256(file if file.exists() else folder / "weights.safetensors")
+    return load_diffusion(name), file_sha256(checkpoint.weights_file(checkpoint.locate(name)))
 
 
 def _read_picture(path: str, size: int, channels: int, b: int) -> Tensor:

@@ -4,7 +4,6 @@ A model is a checkpoint folder (see `melies.checkpoint`) with a card and `SHA256
 its files as `sha256sum` writes them.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from melies.errors import UserError, nearest
-from melies.files import write_text
+from melies.files import file_sha256, write_text
 
-SHIPPED = ("emoji",)
+SHIPPED = ("emoji", "emoji-judge", "emoji-features")
 """What every installation has; `melies doctor` misses one that is not there."""
 
 CARDS = ("card.md", "README.md")
@@ -174,12 +173,6 @@ def check_digests(folder: Path) -> int:
                 "the file has changed", where=str(folder / name), remedy="install or add it again"
             )
     return len(there)
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:

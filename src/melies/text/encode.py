@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from melies.errors import UserError
+from melies.files import file_sha256
 from melies.interfaces import TextStates
 from melies.optional import import_from
 from melies.text.config import KINDS, Kind, TextConfig
-from melies.text.weights import file_sha256, find_weights, first_line, weights_sha256
+from melies.text.weights import find_weights, first_line, weights_sha256
 
 MAX_CHARACTERS = 20_000
 """Longest text accepted; far beyond what any encoder reads, and bounds the tokenizer's work."""

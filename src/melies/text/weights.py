@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from melies.errors import UserError
+from melies.files import file_sha256
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -207,12 +208,6 @@ def download(hub: str, *, say: Callable = print) -> Path:
 def first_line(error: Exception) -> str:
     """The first line of an error's message, for one clear sentence; its class if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(path: Path) -> str:
