@@ -3,8 +3,9 @@
 Numbers are always drawn on the CPU, so that one seed means one picture on every device.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +21,17 @@ def generator_for(seed: int, *progress: int | str) -> torch.Generator:
     text = "/".join(str(part) for part in (seed, *progress))
     state = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
     return torch.Generator().manual_seed(state >> 1)  # manual_seed takes a signed 64-bit number
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *progress: int | str) -> Iterator[None]:
+    """Inside, torch's global generator on the CPU is that of `generator_for`; afterwards as it was before.
+
+    For what torch draws without asking for a generator: the first weights of a network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator_for(seed, *progress).get_state())
+        yield
 
 
 def noise_for(seeds: Sequence[int]) -> Noise:

@@ -36,7 +36,9 @@ class Head:
     """The possible answers, in the order of the logits."""
 
     def __post_init__(self) -> None:
-        """Check that the answers differ."""
+        """Check that the answers differ, and that the name can be that of a layer."""
+        if not self.name or "." in self.name or hasattr(nn.ModuleDict(), self.name):
+            raise UserError(f"a head cannot be called {self.name!r}", remedy="give the column another name")
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise UserError(f"head {self.name!r} needs classes, each of them once")
 
@@ -189,16 +191,20 @@ def classification_loss(
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """Sum over heads of the cross-entropy in nats over the labelled pictures, and the accuracies.
 
-    A batch in which a head has no label adds nothing for it. Label smoothing: Szegedy et al.
-    (2016), §7.
+    A head for which a batch has no label adds zero, of zero gradient. Label smoothing: Szegedy et
+    al. (2016), §7.
     """
     total = next(iter(logits.values())).new_zeros(())
     accuracies = {}
     for name, scores in logits.items():
-        known = labels[name] != UNKNOWN
-        if bool(known.any()):
-            total = total + F.cross_entropy(scores[known], labels[name][known], label_smoothing=smoothing)
-            accuracies[name] = float((scores[known].argmax(1) == labels[name][known]).float().mean())
+        count = int((labels[name] != UNKNOWN).sum())
+        # A sum of nothing is 0, a mean of nothing NaN; and a batch without any label can still be stepped on.
+        summed = F.cross_entropy(
+            scores, labels[name], ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="sum"
+        )
+        total = total + summed / max(count, 1)
+        if count:
+            accuracies[name] = float((scores.argmax(1) == labels[name]).sum()) / count
     return total, accuracies
 
 

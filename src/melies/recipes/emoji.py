@@ -5,9 +5,10 @@
 Rows with a skin tone whose text hashes to 0 mod 10 are never seen: they measure composition.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,11 @@ from melies.interfaces import Objective
 from melies.nn.transformer import TransformerConfig
 from melies.progress import Progress, silent
 from melies.report.figure import grid
-from melies.text.cache import CachedStates, encode_all
+from melies.rng import seeded
+from melies.text.cache import encode_all
 from melies.text.config import TextConfig
 from melies.text.encode import build_encoder
+from melies.text.learned import LearnedEncoder, build_vocabulary
 from melies.training.loop import State, TrainingConfig, train
 from melies.transform import PixelRange, fit_standardize
 
@@ -54,9 +57,9 @@ class EmojiConfig:
     network: TransformerConfig = TransformerConfig(
         channels=16, size=8, patch=1, dim=224, depth=5, head_dim=32, text_dim=384
     )
-    """The denoising network."""
+    """The denoising network; the text encoder sets its `text_dim`."""
     text: TextConfig = TextConfig(name="minilm")
-    """The text encoder."""
+    """The text encoder; a learned one gets the words of the captions and trains along."""
     size: int = 64
     """Side of the pictures, in pixels."""
     drop: float = 0.1
@@ -105,22 +108,29 @@ def run(
     progress: Progress = silent,
     say: Callable[[str], None] = print,
 ) -> State:
-    """Train on the pictures of `data`, or on one's own captioned pictures from a shipped model."""
+    """Train on the pictures of `data`, or on one's own captioned pictures from a shipped model.
+
+    Raises:
+        UserError: If the pictures have no texts, or codec, network, size and model to start from do
+            not fit each other.
+    """
     pictures = read_emoji(data, size=config.size, progress=progress).training()
     if pictures.texts is None:
         raise UserError(
             "the pictures have no texts", where=str(data), remedy="add a metadata.jsonl with `text`"
         )
-    model = _build(config, start_from)
-    latents = encode_pictures(model, pictures, refit=start_from is None)
     captions = caption_table(pictures.rows)
-    states = encode_all(model.text_encoder, captions.texts, progress=progress, cache=out / "captions")
+    with seeded(config.training.seed, "weights"):
+        model = _build(config, captions.texts, start_from)
+    latents = encode_pictures(model, pictures, refit=start_from is None)
+    encoder = model.text_encoder
+    conditions = caption_conditions(encoder, captions.texts, progress=progress, cache=out / "captions")
     num_weights = sum(parameter.numel() for parameter in model.parameters())
-    say(f"{len(pictures)} pictures, {len(states)} captions, {num_weights:,} weights")
+    say(f"{len(pictures)} pictures, {len(captions.texts)} captions, {num_weights:,} weights")
     return train(
         model,
         [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config))],
-        caption_batches(config, pictures, latents, captions, states),
+        caption_batches(config, pictures, latents, captions, conditions),
         config.training,
         out=out,
         resume=resume,
@@ -130,18 +140,40 @@ def run(
     )
 
 
-def _build(config: EmojiConfig, start_from: str | None) -> ImageDiffusion:
+def _build(config: EmojiConfig, texts: Sequence[str], start_from: str | None) -> ImageDiffusion:
     if start_from is not None:
         loaded = checkpoint.load(start_from).model
-        if not isinstance(loaded, ImageDiffusion) or loaded.config.text is None:
-            raise UserError("not a text-to-image model", where=start_from)
+        if not isinstance(loaded, ImageDiffusion) or loaded.config.text is None or not loaded.parts:
+            raise UserError("not a text-to-image model with a codec", where=start_from)
+        if loaded.config.size != config.size:
+            raise UserError(
+                f"the model draws {loaded.config.size} px, the recipe {config.size} px",
+                where=start_from,
+                remedy=f"add --size {loaded.config.size}",
+            )
         return loaded.train()
     codec = checkpoint.load(config.codec).model
     if not isinstance(codec, ImageCodec):
         raise UserError("not a codec", where=config.codec, remedy="train one: melies train emoji-codec")
-    encoder = build_encoder(config.text)
-    model_config = ImageDiffusionConfig(network=config.network, size=config.size, text=encoder.config)
-    return ImageDiffusion(model_config, codec=codec, text_encoder=encoder)
+    encoder = build_encoder(_text(config, texts))
+    network = replace(config.network, text_dim=encoder.dim)
+    model_config = ImageDiffusionConfig(network=network, size=config.size, text=encoder.config)
+    model = ImageDiffusion(model_config, codec=codec, text_encoder=encoder)
+    if model.shape != (network.channels, network.size, network.size):
+        raise UserError(
+            f"the network denoises {network.channels} channels of {network.size}×{network.size} cells, and"
+            f" the codec makes {model.shape[0]} of {model.shape[1]}×{model.shape[2]}",
+            where=config.codec,
+            remedy="set network.channels and network.size to the codec's",
+        )
+    return model
+
+
+def _text(config: EmojiConfig, texts: Sequence[str]) -> TextConfig:
+    if config.text.name != "learned" or config.text.vocabulary:
+        return config.text
+    dim = config.text.dim or config.network.text_dim or None
+    return replace(config.text, dim=dim, vocabulary=build_vocabulary(texts))
 
 
 @torch.no_grad()
@@ -155,12 +187,26 @@ def encode_pictures(model: ImageDiffusion, pictures: ImageSet, *, refit: bool) -
     return model.transforms["latent"].forward(latents)
 
 
+def caption_conditions(
+    encoder: Any, texts: Sequence[str], *, progress: Progress = silent, cache: Path | None = None
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """`rows → condition` of some of the texts, each (b, l, …).
+
+    States of a frozen encoder, made once; for an encoder that learns along they change with every
+    step, so that a batch carries its token numbers and the model turns them into states.
+    """
+    if not isinstance(encoder, LearnedEncoder):
+        return encode_all(encoder, texts, progress=progress, cache=cache).batch
+    tokens = encoder.tokenize(texts)
+    return lambda rows: {"text_ids": tokens.ids[rows], "text_valid": tokens.valid[rows]}
+
+
 def caption_batches(
     config: EmojiConfig,
     pictures: ImageSet,
     latents: Tensor,
     captions: CaptionTable,
-    states: CachedStates,
+    conditions: Callable[[Tensor], dict[str, Tensor]],
 ):
     """Balanced pictures, each with one of its captions drawn anew, as a function of position."""
     seed = config.training.seed
@@ -169,7 +215,7 @@ def caption_batches(
 
     def batches(start: int, size: int) -> dict[str, Tensor]:
         chosen = order(start, size)
-        condition = states.batch(captions.at(chosen, start, seed=seed))
+        condition = conditions(captions.at(chosen, start, seed=seed))
         length = int(condition["text_valid"].sum(1).max())
         return {"x0": latents[chosen], **{name: value[:, :length] for name, value in condition.items()}}
 
@@ -181,7 +227,7 @@ def denoiser_loss(config: EmojiConfig):
 
     def loss_fn(model: nn.Module, batch: dict[str, Tensor], rng: torch.Generator):
         x0 = batch["x0"]
-        condition = {name: batch[name] for name in ("text", "text_valid")}
+        condition = {name: value for name, value in batch.items() if name != "x0"}
         condition = drop_condition(condition, ("text",), rng, joint=config.drop)
         sigma = log_normal(len(x0), rng, P_mean=config.P_mean, P_std=config.P_std).to(x0)
         epsilon = torch.randn(x0.shape, generator=rng).to(x0)

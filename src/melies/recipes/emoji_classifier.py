@@ -38,9 +38,9 @@ from melies.images.classifier import (
     labels_of,
 )
 from melies.interfaces import Metric, Objective
+from melies.machine import command_line
 from melies.metrics.measure import measure_share
 from melies.progress import Progress, silent
-from melies.report.machine import command_line
 from melies.report.record import record_run, write_record
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train

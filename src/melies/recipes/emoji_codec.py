@@ -6,20 +6,22 @@ On two processor cores it sees some 250 pictures a second; the default run takes
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from melies import checkpoint
-from melies.config import check_range
+from melies.config import check_positive, check_range
 from melies.data.balance import index_stream
 from melies.data.emoji import read_emoji
+from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec, kl_divergence, reconstruction_error
 from melies.interfaces import Objective
 from melies.progress import Progress, silent
 from melies.report.figure import grid
+from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
 from melies.transform import PixelRange
 
@@ -51,7 +53,12 @@ class EmojiCodecConfig:
     """The run."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges, and that the pictures divide into cells."""
+        check_positive("size", self.size)
+        if self.size % self.codec.reduction:
+            raise UserError(
+                f"size = {self.size} does not divide by {self.codec.reduction}, the codec's reduction"
+            )
         for name in ("kl_weight", "edge_weight"):
             check_range(name, getattr(self, name), low=0)
 
@@ -72,7 +79,9 @@ def run(
     """Train the codec on the pictures of `data`, held-out rows left aside."""
     pictures = read_emoji(data, size=config.size, progress=progress).training()
     say(f"{len(pictures.pixels)} training pictures of {config.size}×{config.size}")
-    model = ImageCodec(config.codec) if start_from is None else checkpoint.load(start_from).model
+    with seeded(config.training.seed, "weights"):
+        model = _build(config, start_from)
+    config = replace(config, codec=model.config)
     pixels = pictures.pixels
     order = index_stream(torch.ones(len(pixels), dtype=torch.float64), seed=config.training.seed)
 
@@ -92,10 +101,19 @@ def run(
         config.training,
         out=out,
         resume=resume,
-        provenance={"recipe": "emoji-codec", "num_pictures": len(pixels)},
+        provenance={"recipe": "emoji-codec", "num_pictures": len(pixels), "seed": config.training.seed},
         preview=preview,
         progress=progress,
     )
+
+
+def _build(config: EmojiCodecConfig, start_from: str | None) -> ImageCodec:
+    if start_from is None:
+        return ImageCodec(config.codec)
+    model = checkpoint.load(start_from).model
+    if not isinstance(model, ImageCodec):
+        raise UserError("not a codec", where=start_from, remedy="name one that melies train emoji-codec made")
+    return model.train()
 
 
 def codec_loss(config: EmojiCodecConfig):

@@ -20,6 +20,7 @@ from melies.interfaces import Objective
 from melies.nn.unet import UNetConfig
 from melies.progress import Progress, silent
 from melies.report.figure import grid
+from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
 from melies.transform import PixelRange
 
@@ -76,7 +77,8 @@ def train_pixels(
     pictures = read_images(source, size=size, channels=channels, progress=progress)
     if pictures.labels is None:
         raise UserError("the pictures have no classes", where=str(source), remedy="give each class a folder")
-    model = _build(config, pictures.classes, start_from)
+    with seeded(config.training.seed, "weights"):
+        model = _build(config, pictures.classes, start_from)
     count = sum(p.numel() for p in model.parameters())
     say(f"{len(pictures)} pictures of {len(pictures.classes)} classes, {count:,} weights")
     return train(
