@@ -21,7 +21,7 @@ from benchmarks.ratio.pair import median_metric
 from melies.config import check_range
 from melies.errors import UserError
 from melies.interfaces import Metric
-from melies.report.machine import command_line
+from melies.machine import command_line
 from melies.report.record import record_run, write_record
 
 ROOT = Path(__file__).resolve().parents[1]

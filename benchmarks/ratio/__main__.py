@@ -33,7 +33,7 @@ from benchmarks.ratio.training import StepConfig, build_gradient_pair, build_ste
 from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import Metric
-from melies.report.machine import command_line
+from melies.machine import command_line
 from melies.report.record import Record, record_run, write_record
 from melies.report.table import format_numbers
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from melies.errors import UserError
 from melies.interfaces import Metric
+from melies.machine import without_places
 from melies.report.html import measures, page, pictures, text
-from melies.report.machine import without_places
 from melies.report.record import Record, read_record, write_record
 from melies.report.table import format_numbers
 

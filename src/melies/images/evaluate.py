@@ -29,13 +29,13 @@ from melies.images.classifier import UNKNOWN, ImageClassifier, classify, labels_
 from melies.images.generate import draw, load_diffusion, png_bytes
 from melies.images.model import ImageDiffusion
 from melies.interfaces import Metric
+from melies.machine import command_line
 from melies.metrics.agreement import agreement
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
 from melies.models import file_sha256
 from melies.progress import Progress, silent
 from melies.report.figure import grid, neighbours_figure
-from melies.report.machine import command_line
 from melies.report.record import Record, record_run, write_record
 from melies.rng import generator_for
 

@@ -12,7 +12,7 @@ from melies.config import to_json
 from melies.errors import UserError, choose
 from melies.files import read_text, write_text
 from melies.interfaces import Metric
-from melies.report.machine import commit, hardware, versions, without_places
+from melies.machine import commit, hardware, versions, without_places
 
 FORMAT = 1
 

@@ -18,6 +18,7 @@ from melies import checkpoint
 from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import Objective
+from melies.machine import commit, hardware, versions
 from melies.progress import Progress, silent
 from melies.rng import generator_for
 from melies.training.ema import EMA
@@ -123,7 +124,7 @@ def train(
         config: Durations, rates and precision.
         out: Run folder: `checkpoint-N/`, `log.jsonl`, `preview/`.
         resume: Go on from the newest checkpoint in `out`.
-        provenance: Written into every checkpoint beside the samples seen.
+        provenance: Written into every checkpoint beside seed, commit, versions, hardware and progress.
         preview: Draws pictures with the averaged weights now and then.
         progress: Shows how far the run is.
 
@@ -157,6 +158,13 @@ def train(
     loop = _Loop(state, objectives, batches, config, accelerator, wrapped)
     log = Log(out / "log.jsonl", samples_seen=state.samples_seen) if accelerator.is_main_process else None
     saved_at = time.monotonic()
+    came_from = {
+        **(provenance or {}),
+        "seed": config.seed,
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
 
     def save() -> None:
         checkpoint.save(
@@ -164,7 +172,7 @@ def train(
             model,  # type: ignore[arg-type]
             ema=state.ema.state_dict(),
             resume=_resume_state(state),
-            provenance={**(provenance or {}), "samples_seen": state.samples_seen, "seconds": state.seconds},
+            provenance={**came_from, "samples_seen": state.samples_seen, "seconds": round(state.seconds)},
         )
         checkpoint.remove_older(out)
 

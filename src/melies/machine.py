@@ -12,7 +12,7 @@ from typing import Any
 from melies.version import __version__
 
 _PACKAGES = ("torch", "numpy", "accelerate", "transformers", "safetensors")
-_PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+_PACKAGE_FOLDER = Path(__file__).resolve().parent
 _ABSOLUTE = r"/(?:[^\s/\"'=:,;]+/)+|[A-Za-z]:\\(?:[^\s\\\"'=:,;]+\\)*"
 
 

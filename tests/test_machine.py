@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from melies.report import machine
-from melies.report.machine import command_line, commit, hardware, versions, without_places
+from melies import machine
+from melies.machine import command_line, commit, hardware, versions, without_places
 from melies.version import __version__
 
 
