@@ -130,11 +130,35 @@ def test_a_head_without_labels_adds_nothing_and_passes_no_gradient():
     unknown, known = torch.full((4,), UNKNOWN), torch.tensor([0, 1, 0, 1])
     loss, right = classification_loss({"a": scores, "b": other}, {"a": unknown, "b": known})
     loss.backward()
-    assert scores.grad is None
+    assert (scores.grad == 0).all()
     assert other.grad.abs().sum() > 0
     assert set(right) == {"b"}
     nothing, right = classification_loss({"a": scores}, {"a": unknown})
-    assert (float(nothing), right) == (0.0, {})
+    assert (nothing.item(), right) == (0.0, {})
+    nothing.backward()  # a batch nobody labelled does not stop a run
+
+
+def test_rows_without_a_label_pass_no_gradient():
+    scores = torch.randn(4, 3, requires_grad=True)
+    labels = torch.tensor([UNKNOWN, 2, UNKNOWN, 0])
+    classification_loss({"a": scores}, {"a": labels})[0].backward()
+    assert (scores.grad[labels == UNKNOWN] == 0).all()
+    alone = scores.detach()[labels != UNKNOWN].requires_grad_()
+    F.cross_entropy(alone, labels[labels != UNKNOWN], label_smoothing=0.1).backward()
+    torch.testing.assert_close(scores.grad[labels != UNKNOWN], alone.grad)
+
+
+def test_features_are_what_the_heads_read():
+    model = ImageClassifier(SMALL)
+    x = torch.rand(3, 3, 16, 16) * 2 - 1
+    features = model.features(x)
+    assert features.shape == (3, SMALL.feature_dim)
+    assert {name: logits.shape[1] for name, logits in model(x).items()} == {"shape": 2, "colour": 3}
+    for name, logits in model.answer(features).items():
+        torch.testing.assert_close(logits, model(x)[name])
+        torch.testing.assert_close(logits, model.heads[name](F.silu(features)))
+    with pytest.raises(ValueError, match="1 channels for a classifier of 3"):
+        model.features(x[:, :1])
 
 
 def test_augmenting_is_a_function_of_the_generator_and_keeps_shape_range_and_colour():
@@ -190,6 +214,8 @@ def test_labels_come_from_the_words_the_columns_or_the_classes():
         (lambda: ClassifierConfig(heads=HEADS, widths=(12,)), "multiple of 8"),
         (lambda: ClassifierConfig(heads=HEADS, size=30), "does not divide"),
         (lambda: Head(name="x", classes=("a", "a")), "each of them once"),
+        (lambda: Head(name="type", classes=("a", "b")), "cannot be called 'type'"),
+        (lambda: Head(name="a.b", classes=("a", "b")), "cannot be called 'a.b'"),
         (lambda: head_for("colour", pictures([{"text": "a pear"}])), "no picture has 'colour'"),
         (
             lambda: classify(ImageClassifier(SMALL), torch.zeros(0, 3, 16, 16, dtype=torch.uint8)),

@@ -1,0 +1,57 @@
+"""Made-up emoji: discs and bars in five tones or none, in two styles, each with a corner of its own."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SIZE = 16
+TONES = {  # nobody's skin, and easily told apart
+    "light": (230, 40, 40),
+    "medium-light": (220, 190, 30),
+    "medium": (40, 200, 60),
+    "medium-dark": (40, 60, 230),
+    "dark": (200, 40, 200),
+}
+
+
+def _picture(index: int, shape: str, tone: str | None, style: str, place: int) -> bytes:
+    picture = np.full((SIZE, SIZE, 3), 255, dtype=np.uint8)
+    down, across = np.mgrid[:SIZE, :SIZE] - (6.5 + place)
+    inside = np.hypot(down, across) < 4.5 if shape == "disc" else (abs(down) < 2) & (abs(across) < 6)
+    picture[inside] = TONES[tone] if tone else 110
+    if style == "noto":
+        picture[-2:, :] = 0  # a line below
+    picture[0, 0] = index % 251, index // 251, 0  # names the picture
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def write_emoji() -> Callable[[Path, int], Path]:
+    """`(zip, number of numbered shapes of each kind) → zip` of that × 2 shapes × 6 tones × 2 styles."""
+
+    def write(path: Path, count: int) -> Path:
+        rows = []
+        with zipfile.ZipFile(path, "w") as file:
+            for number in range(count):
+                for shape in ("disc", "bar"):
+                    for tone in (None, *TONES):
+                        text = f"{shape} {number}" + (f", {tone} skin tone" if tone else "")
+                        for style in ("noto", "twemoji"):
+                            row = {"text": text, "subcategory": shape, "style": style}
+                            rows.append({"file_name": f"{len(rows):04d}.png", "tags": ["figure"], **row})
+                            file.writestr(
+                                f"{len(rows) - 1:04d}.png",
+                                _picture(len(rows) - 1, shape, tone, style, number % 4),
+                            )
+            file.writestr("metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
