@@ -158,7 +158,8 @@ def _build(config: EmojiConfig, texts: Sequence[str], start_from: str | None) ->
     encoder = build_encoder(_text(config, texts))
     network = replace(config.network, text_dim=encoder.dim)
     model_config = ImageDiffusionConfig(network=network, size=config.size, text=encoder.config)
-    model = ImageDiffusion(model_config, codec=codec, text_encoder=encoder)
+    frozen = None if isinstance(encoder, LearnedEncoder) else encoder  # the model makes its own learned one
+    model = ImageDiffusion(model_config, codec=codec, text_encoder=frozen)
     if model.shape != (network.channels, network.size, network.size):
         raise UserError(
             f"the network denoises {network.channels} channels of {network.size}×{network.size} cells, and"
