@@ -16,7 +16,7 @@ from melies.config import check_positive, check_range, from_json, to_json
 from melies.errors import UserError, choose, nearest
 from melies.files import read_text, replacing, write_bytes, write_text
 from melies.optional import import_from, installed, require
-from melies.rng import generator_for, noise_for
+from melies.rng import generator_for, noise_for, seeded
 from melies.transform import PixelRange, Standardize, fit_standardize, transform_from_json
 
 
@@ -201,3 +201,18 @@ class TestFiles:
         assert len(read_text(path, limit=6)) == 5
         with pytest.raises(UserError, match="larger than"):
             read_text(path, limit=5)
+
+
+def test_first_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone():
+    def weights(*key):
+        with seeded(*key):
+            return torch.nn.Linear(3, 3).weight
+
+    before = torch.get_rng_state()
+    first = weights(0, "weights")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    assert torch.equal(weights(0, "weights"), first)
+    assert not torch.equal(weights(1, "weights"), first)
+    with seeded(0, "weights"):
+        assert torch.equal(torch.rand(4), torch.rand(4, generator=generator_for(0, "weights")))
