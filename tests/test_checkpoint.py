@@ -50,7 +50,45 @@ def test_a_run_folder_means_its_newest_checkpoint(tmp_path):
         checkpoint.save(tmp_path / f"checkpoint-{samples}", ImageCodec(CONFIG))
     (tmp_path / "checkpoint-999").mkdir()  # no config: not complete
     assert checkpoint.locate(tmp_path).name == "checkpoint-100"
-    checkpoint.remove_older(tmp_path, keep=1)
+    (tmp_path / "checkpoint-7-before-tuning").mkdir()
+    (tmp_path / ".checkpoint-5.replaced-1").mkdir()
+    checkpoint.remove_older(tmp_path, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-100",
+        "checkpoint-7-before-tuning",
+        "checkpoint-999",
+    ]
+
+
+def test_an_earlier_folder_steps_back_when_it_cannot_be_replaced(folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rename = Path.rename
+
+    def refuse(self, target):
+        if ".writing-" in self.name:
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UserError, match="cannot be written: Permission denied"):
+        checkpoint.save(folder, ImageCodec(CONFIG))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_disk_that_fills_up_inside_the_optimiser_state_is_named(tmp_path, monkeypatch):
+    """What torch says of it is the state of its zip writer, which helps nobody."""
+
+    def save(state, file):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 704 vs 598")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        checkpoint.save(tmp_path / "full", ImageCodec(CONFIG), resume={"step": 1})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(folder, monkeypatch):
@@ -60,7 +98,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match="model: cannot be written: No space"):
         checkpoint.save(folder, ImageCodec(CONFIG))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -80,6 +118,18 @@ def edit(folder: Path, **changes) -> None:
         (lambda f: edit(f, format=99), "format 99 is not 1"),
         (lambda f: edit(f, kind="image-codek"), "did you mean 'image-codec'"),
         (lambda f: edit(f, parts=["../../etc"]), "not a plain folder name"),
+        (lambda f: edit(f, parts="codec"), "'parts' is of the wrong kind"),
+        (lambda f: edit(f, kind=["image-codec"]), "'kind' is of the wrong kind"),
+        (lambda f: edit(f, provenance=None), "'provenance' is of the wrong kind"),
+        (lambda f: edit(f, transforms={"latent": 3}), "expected an object for a transform"),
+        (
+            lambda f: edit(f, transforms={"latent": {"type": "Standardize", "mean": 0}}),
+            "cannot read transform",
+        ),
+        (
+            lambda f: edit(f, transforms={"latent": {"type": "Standardize", "mean": [0], "std": ["x"]}}),
+            "cannot read transform",
+        ),
         (lambda f: edit(f, config={"chanels": 3}), "did you mean 'channels'"),
         (
             lambda f: (f / "ema.safetensors").write_bytes((f / "ema.safetensors").read_bytes()[:-100]),

@@ -9,8 +9,9 @@ N = samples seen; reading it reads the newest.
 import json
 import os
 import pickle
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -82,7 +83,7 @@ def save(
         provenance: Where the weights come from: commit, versions, seed, samples seen.
 
     Raises:
-        OSError: If the disk is full or not writable; what was there before is untouched.
+        UserError: If the disk is full or not writable; what was there before is untouched.
     """
     return _write(folder, lambda fresh: _fill(fresh, model, ema, resume, provenance or {}))
 
@@ -118,7 +119,7 @@ def load(folder: str | Path) -> Loaded:
     }
     restore = import_from(choose(config["kind"], KINDS, f"kind of model in {folder.name}/config.json"))
     model = restore(config["config"], transforms, {name: part.model for name, part in parts.items()})
-    _fit(model, read_tensors(weights_file(folder)), folder)
+    fit(model, read_tensors(weights_file(folder)), folder)
     return Loaded(
         kind=config["kind"],
         config=model.config,
@@ -148,9 +149,8 @@ def locate(name: str | Path) -> Path:
 
 def newest_checkpoint(run: Path) -> Path | None:
     """The complete `checkpoint-N` folder with the largest N in a run folder, if any."""
-    found = [path for path in run.glob("checkpoint-*") if (path / "config.json").is_file()]
-    numbered = [(int(path.name.split("-")[1]), path) for path in found if path.name.split("-")[1].isdigit()]
-    return max(numbered)[1] if numbered else None
+    found = [path for path in _numbered(run) if (path / "config.json").is_file()]
+    return found[-1] if found else None
 
 
 def weights_file(folder: Path) -> Path:
@@ -160,13 +160,19 @@ def weights_file(folder: Path) -> Path:
 
 
 def remove_older(run: Path, *, keep: int = 2) -> None:
-    """Delete all but the newest `keep` checkpoints of a run, and what a killed write left."""
-    numbered = sorted(
-        (path for path in run.glob("checkpoint-*") if path.name.split("-")[1].isdigit()),
-        key=lambda path: int(path.name.split("-")[1]),
-    )
-    for path in [*numbered[:-keep], *run.glob(".checkpoint-*.writing-*")]:
+    """Delete all but the newest `keep` checkpoints of a run, and what a killed write left.
+
+    Folders of any other name, such as a copy that somebody made, are not touched.
+    """
+    left = [path for how in ("writing", "replaced") for path in run.glob(f".checkpoint-*.{how}-*")]
+    for path in [*_numbered(run)[:-keep], *left]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _numbered(run: Path) -> list[Path]:
+    """The `checkpoint-N` folders of a run, by N."""
+    found = [path for path in run.glob("checkpoint-*") if re.fullmatch("checkpoint-[0-9]+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
 
 
 def read_resume(folder: Path) -> dict[str, Any]:
@@ -203,7 +209,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _fit(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+def fit(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Put the weights of `folder` into a model of the same shape.
+
+    Raises:
+        UserError: If a name is missing, unknown or of another shape.
+    """
     expected = model.state_dict()
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     shapes = sorted(n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape)
@@ -223,6 +234,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     needed = {"format", "kind", "config", "transforms", "parts"}
     if not isinstance(config, dict) or not needed <= config.keys():
         raise UserError("not a melies checkpoint", where=str(path), remedy="see `melies models add --help`")
+    types = {"kind": str, "config": dict, "transforms": dict, "parts": list, "provenance": dict}
+    for name, kind in types.items():
+        if not isinstance(config.get(name, kind()), kind):
+            raise UserError(f"{name!r} is of the wrong kind: {config[name]!r}", where=str(path))
     if config["format"] != FORMAT:
         raise UserError(
             f"format {config['format']} is not {FORMAT}, which this version reads",
@@ -255,36 +270,54 @@ def _fill(
     if ema is not None:
         _write_tensors(fresh / "ema.safetensors", ema)
     if resume is not None:
-        with (fresh / RESUME).open("wb") as file:
-            torch.save(dict(resume), file)
-            _sync(file)
+        _write_resume(fresh / RESUME, resume)
     for name, part in model.parts.items():
         (fresh / name).mkdir()
         _fill(fresh / name, part, None, None, getattr(part, "provenance", {}))
 
 
-def _write(folder: Path, fill) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, fill: Callable[[Path], None]) -> Path:
     fresh = folder.parent / f".{folder.name}.writing-{os.getpid()}"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
         fill(fresh)
-        if folder.exists():
-            old = folder.parent / f".{folder.name}.replaced-{os.getpid()}"
-            folder.rename(old)
-            fresh.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            fresh.rename(folder)
+        _take_place(fresh, folder)
+        _sync_folder(folder.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"cannot be written: {reason}", where=str(folder), remedy="make room, or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    descriptor = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
     return folder
+
+
+def _take_place(fresh: Path, folder: Path) -> None:
+    """Rename `fresh` to `folder`; an earlier folder steps aside, and back if that fails."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    old = folder.parent / f".{folder.name}.replaced-{os.getpid()}"
+    folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_resume(path: Path, resume: Mapping[str, Any]) -> None:
+    with path.open("wb") as file:
+        try:
+            torch.save(dict(resume), file)
+        except RuntimeError as error:  # torch hides the file's own error behind one of its zip writer
+            hidden = error.__context__
+            raise hidden if isinstance(hidden, OSError) else error from None
+        _sync(file)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -297,6 +330,16 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync(file) -> None:

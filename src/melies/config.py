@@ -123,6 +123,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             raise UserError(f"expected {len(kinds)} values, got {len(value)}", where=where)
         return tuple(_read(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is typing.Literal:
+        if not isinstance(value, str):
+            raise UserError(f"expected a word, got {value!r}", where=where)
         return choose(value, list(typing.get_args(hint)), f"value of {where}")
     if origin in (dict, Mapping) or hint in (dict, Any):
         return value
@@ -149,7 +151,7 @@ def _read_union(hint: Any, value: Any, where: str) -> Any:
     if named and isinstance(value, Mapping):
         if "type" not in value:
             raise UserError(f"lacks 'type' (one of {', '.join(named)})", where=where)
-        cls = choose(value["type"], named, f"type in {where}")
+        cls = choose(str(value["type"]), named, f"type in {where}")
         return from_json(cls, {k: v for k, v in value.items() if k != "type"}, where=where)
     for member in members:
         try:

@@ -39,7 +39,7 @@ class Standardize:
 
     def __post_init__(self) -> None:
         """Check the lengths and signs."""
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
             raise UserError("mean and std must be of one length, and std above 0", where="Standardize")
 
     def forward(self, x: Float[Tensor, "b c *shape"]) -> Float[Tensor, "b c *shape"]:
@@ -71,15 +71,16 @@ def fit_standardize(x: Float[Tensor, "n c *shape"]) -> Standardize:
     return Standardize(mean=tuple(x.mean(axes).tolist()), std=tuple(x.std(axes).clamp(min=1e-6).tolist()))
 
 
-def transform_from_json(data: Mapping[str, Any], *, where: str) -> Transform:
+def transform_from_json(data: Any, *, where: str) -> Transform:
     """The transform that `to_json` wrote.
 
     Raises:
         UserError: If the type is unknown or a field does not fit; `where` is named.
     """
+    if not isinstance(data, Mapping):
+        raise UserError(f"expected an object for a transform, got {data!r}", where=where)
     cls = choose(str(data.get("type")), TRANSFORMS, f"transform in {where}")
-    fields = {name: tuple(value) for name, value in data.items() if name != "type"}
     try:
-        return cls(**fields)
-    except TypeError as error:
+        return cls(**{name: tuple(map(float, value)) for name, value in data.items() if name != "type"})
+    except (TypeError, ValueError) as error:
         raise UserError(f"cannot read transform {cls.__name__}: {error}", where=where) from None
