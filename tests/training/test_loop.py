@@ -132,6 +132,24 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
         toy.run(tmp_path)
 
 
+def test_another_model_does_not_go_on_with_a_run(tmp_path, monkeypatch):
+    toy.run(tmp_path, num_samples=16)
+    with monkeypatch.context() as other:
+        other.setattr(toy, "CODEC", toy.CodecConfig(latent_channels=2, widths=(16, 16)))
+        with pytest.raises(UserError, match="checkpoint-16: the checkpoint"):
+            toy.run(tmp_path, resume=True)
+    resume = tmp_path / "checkpoint-16" / checkpoint.RESUME
+    torch.save({"samples_seen": 16}, resume)
+    with pytest.raises(UserError, match=r"resume\.pt: not the state of this run"):
+        toy.run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, -0.1), (float("nan"), 0.9)])
+def test_averages_beyond_their_range_are_refused(betas):
+    with pytest.raises(UserError, match="betas"):
+        TrainingConfig(betas=betas)
+
+
 def test_two_objectives_train_their_own_parameters(tmp_path):
     from melies.interfaces import Objective
     from melies.training.loop import train

@@ -1,9 +1,10 @@
 """A training log: one JSON object per line."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from melies.files import write_text
 
 
 class Log:
@@ -11,11 +12,8 @@ class Log:
 
     def __init__(self, path: Path, *, samples_seen: int = 0) -> None:
         """Open for appending; lines that claim more than `samples_seen` are dropped."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_log(path) if row["samples_seen"] <= samples_seen]
-        fresh = path.with_name(f".{path.name}.writing-{os.getpid()}")
-        fresh.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        fresh.replace(path)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, **row: Any) -> None:

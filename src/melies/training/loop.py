@@ -81,6 +81,8 @@ class TrainingConfig:
             check_positive(name, getattr(self, name))
         for name in ("warmup", "weight_decay", "preview_every"):
             check_range(name, getattr(self, name), low=0)
+        for beta in self.betas:
+            check_range("betas", beta, low=0, high=1 - 1e-9)
         for name in ("hold", "final"):
             check_range(name, getattr(self, name), low=0, high=1)
         if self.batch_size % self.accumulate:
@@ -123,13 +125,15 @@ def train(
         batches: The data, by position.
         config: Durations, rates and precision.
         out: Run folder: `checkpoint-N/`, `log.jsonl`, `preview/`.
-        resume: Go on from the newest checkpoint in `out`.
+        resume: Go on from the newest checkpoint in `out`; from the start where a run was stopped
+            before its first.
         provenance: Written into every checkpoint beside seed, commit, versions, hardware and progress.
         preview: Draws pictures with the averaged weights now and then.
         progress: Shows how far the run is.
 
     Raises:
-        UserError: If `out` already holds a run and `resume` is False, or the other way round.
+        UserError: If `out` already holds a run and `resume` is False, or one of another model and
+            `resume` is True.
         FloatingPointError: If a loss or a gradient is not finite; no checkpoint is written then.
     """
     from accelerate import Accelerator
@@ -297,11 +301,18 @@ def _resume_state(state: State) -> dict[str, Any]:
 
 def _restore(state: State, folder: Path) -> None:
     saved = checkpoint.read_resume(folder)
-    state.model.load_state_dict(checkpoint.read_tensors(folder / "weights.safetensors"))
-    state.ema.model.load_state_dict(checkpoint.read_tensors(folder / "ema.safetensors"))
-    for name, optimizer in state.optimizers.items():
-        optimizer.load_state_dict(saved["optimizers"][name])
-    state.samples_seen, state.seconds = saved["samples_seen"], saved["seconds"]
+    checkpoint.fit(state.model, checkpoint.read_tensors(folder / "weights.safetensors"), folder)
+    checkpoint.fit(state.ema.model, checkpoint.read_tensors(folder / "ema.safetensors"), folder)
+    try:
+        for name, optimizer in state.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+        state.samples_seen, state.seconds = saved["samples_seen"], saved["seconds"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"not the state of this run: {error}",
+            where=str(folder / checkpoint.RESUME),
+            remedy="give the recipe and the options that the run was begun with",
+        ) from None
 
 
 def _passed(before: int, after: int, every: int) -> bool:
