@@ -64,6 +64,7 @@ def test_a_hub_set(monkeypatch, tmp_path):
     found = read_images("hf:somebody/pets", size=8)
     assert found.pixels[:, 0, 0, 0].tolist() == [1, 2]
     assert found.texts == ("one", "two")
+    assert [row["text"] for row in found.rows] == ["one", "two"]  # where recipes look for it
     assert found.classes == ("cat", "dog")
     assert found.labels is not None
     assert found.labels.tolist() == [1, 0]

@@ -65,9 +65,12 @@ def read_hub(
                 labels.append(row[label])
             rows.append(row)
             track.advance()
+    texts = _texts(rows, where)
+    if texts is not None:  # under the one name that the rows of a folder have, whatever the column was called
+        rows = [{**row, "text": text} for row, text in zip(rows, texts, strict=True)]
     return ImageSet(
         pixels=pixels,
-        texts=_texts(rows, where),
+        texts=texts,
         labels=None if label is None else torch.tensor(labels, dtype=torch.int64),
         classes=() if label is None else tuple(table.features[label].names),
         rows=tuple(rows),
