@@ -1,6 +1,7 @@
 """The model of pictures and its codec."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.distributions.kl import kl_divergence as exact_kl
 
 from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec, kl_divergence, reconstruction_error
-from melies.images.model import ImageDiffusionConfig
+from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.nn.transformer import TransformerConfig
 
 
@@ -37,6 +38,13 @@ def test_the_codec_reduces_by_two_per_width(widths):
     latents = codec.encode(torch.rand(2, 3, 16, 24))
     assert latents.shape == (2, 4, 16 // codec.config.reduction, 24 // codec.config.reduction)
     assert codec.decode(latents).shape == (2, 3, 16, 24)
+
+
+def test_a_size_that_the_codec_cannot_divide_is_refused(latent_model):
+    with pytest.raises(UserError, match="size = 18 does not divide by 4"):
+        ImageDiffusion(replace(latent_model.config, size=18), codec=latent_model.parts["codec"])
+    with pytest.raises(UserError, match="at least one width"):
+        CodecConfig(widths=())
 
 
 def test_widths_must_fit_the_normalisation():

@@ -37,6 +37,8 @@ class CodecConfig:
         """Check the ranges."""
         for name in ("channels", "latent_channels", "encoder_blocks", "decoder_blocks"):
             check_positive(name, getattr(self, name))
+        if not self.widths:
+            raise UserError("at least one width is needed", where="CodecConfig.widths")
         for width in self.widths:
             check_range("widths", width, low=8)
             if width % 8:

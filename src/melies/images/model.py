@@ -89,6 +89,10 @@ class ImageDiffusion(nn.Module):
                 network: nn.Module = Transformer(config.network)
             case UNetConfig():
                 network = UNet(config.network)
+        if codec is not None and config.size % codec.config.reduction:
+            raise UserError(
+                f"size = {config.size} does not divide by {codec.config.reduction}, the codec's reduction"
+            )
         self.denoiser = Preconditioned(network, sigma_data=config.sigma_data)
         self._text_encoder = text_encoder
         if config.text is not None and config.text.name == "learned":

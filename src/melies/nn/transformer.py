@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from melies.config import check_positive
+from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import AttentionEdit, Condition
 from melies.nn.attention import Attention
@@ -50,6 +50,8 @@ class TransformerConfig:
         """Check the ranges."""
         for name in ("channels", "size", "patch", "dim", "depth", "head_dim", "mlp_ratio"):
             check_positive(name, getattr(self, name))
+        for name in ("num_classes", "text_dim"):
+            check_range(name, getattr(self, name), low=0)
         if self.size % self.patch or self.dim % self.head_dim or self.dim % 4:
             raise UserError(
                 f"size = {self.size} must divide by patch = {self.patch},"
