@@ -64,6 +64,24 @@ def test_a_scale_per_picture_is_that_scale(latent_model):
     assert far(both[1:], draw(latent_model, PROMPTS[1:], scale=6.0, seeds=[2], num_steps=4)) <= 1
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scale": [1.0, 2.0, 3.0]}, "3 scales for 2 pictures"),
+        ({"seeds": [1]}, "1 seeds for 2 pictures"),
+        ({"init": torch.zeros(1, 3, 16, 16, dtype=torch.uint8)}, "1 init for 2 pictures"),
+    ],
+)
+def test_one_of_each_is_needed_per_picture(latent_model, options, said):
+    with pytest.raises(ValueError, match=said):
+        draw(latent_model, PROMPTS, num_steps=2, **options)
+
+
+def test_one_text_is_not_a_sequence_of_letters(latent_model):
+    with pytest.raises(ValueError, match="sequences of texts"):
+        draw(latent_model, "a polar bear", num_steps=2)
+
+
 def test_scale_zero_ignores_the_prompt(latent_model):
     a, b = (draw(latent_model, [p], scale=0.0, seeds=[1], num_steps=4) for p in PROMPTS)
     assert torch.equal(a, b)
@@ -136,8 +154,8 @@ class TestFiles:
         assert report.pictures[4].name == "a-polar-bear-8.png"
         assert report.grid == tmp_path / "out" / "grid.png"
         for index, path in enumerate(report.pictures):
-            read, found, _ = read_settings(path)
-            assert (read, found) == (settings, index)
+            read = read_settings(path)
+            assert (read.settings, read.index) == (settings, index)
             beside = json.loads(path.with_suffix(".json").read_text())
             assert beside["prompt"] == PROMPTS[index // 3]
             assert beside["seed"] == 7 + index % 3
@@ -161,6 +179,30 @@ class TestFiles:
         checkpoint.save(latent_folder, latent_model)
         with pytest.raises(UserError, match="drawn with other weights"):
             redraw_file(picture, tmp_path / "again")
+
+    def test_another_picture_to_start_from_is_refused(self, settings, tmp_path):
+        start = tmp_path / "start.png"
+        Image.new("RGB", (16, 16), "red").save(start)
+        picture = generate_files(replace(settings, init=str(start), count=1), tmp_path / "out").pictures[0]
+        again = redraw_file(picture, tmp_path / "again").pictures[0]
+        assert again.read_bytes() == picture.read_bytes()
+        Image.new("RGB", (16, 16), "blue").save(start)
+        with pytest.raises(UserError, match="no longer the picture that --init was given"):
+            redraw_file(picture, tmp_path / "again")
+
+    def test_another_version_of_melies_is_said(self, settings, tmp_path, monkeypatch):
+        picture = generate_files(replace(settings, count=1), tmp_path / "out").pictures[0]
+        assert redraw_file(picture, tmp_path / "again").notes == ()
+        monkeypatch.setattr("melies.images.generate.__version__", "99")
+        (note,) = redraw_file(picture, tmp_path / "again").notes
+        assert "now by 99" in note
+
+    def test_too_many_pictures_for_a_sheet_are_drawn_without_one(self, settings, tmp_path, monkeypatch):
+        monkeypatch.setattr("melies.images.generate.MAX_SHEET_PIXELS", 5 * 128**2)
+        report = generate_files(settings, tmp_path)
+        assert len(report.pictures) == 6
+        assert report.grid is None
+        assert "too many for one sheet" in report.notes[-1]
 
     def test_words_that_are_not_read_are_said(self, settings, tmp_path):
         long = replace(settings, prompts=("a polar bear " * 10 + "with an umbrella",), count=1)

@@ -6,6 +6,7 @@ One sampling step reads in three files: `diffusion/sample.py` (the sampler), `di
 
 import functools
 import inspect
+import io
 import json
 import re
 import time
@@ -27,13 +28,17 @@ from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
 from melies.files import file_sha256, write_bytes, write_text
 from melies.images.model import ImageDiffusion
-from melies.images.settings import KEY, DrawSettings, describe, read_settings
+from melies.images.settings import KEY, DrawSettings, describe, input_digests, read_input, read_settings
 from melies.interfaces import Branch, Denoise, Guidance, Noise
 from melies.optional import import_from
 from melies.progress import Progress, silent
 from melies.report.figure import grid as picture_grid
 from melies.rng import noise_for
 from melies.transform import PixelRange
+from melies.version import __version__
+
+MAX_SHEET_PIXELS = 16_000_000
+"""Pixels of all pictures on one sheet; a larger run is left without one."""
 
 
 @torch.no_grad()
@@ -82,14 +87,26 @@ def draw(
 
     Raises:
         UserError: If the model, a sampler or a class is unknown, or the model cannot do what is asked.
+        ValueError: If there is not one scale, seed, `init` or `mask` for each picture.
     """
+    if isinstance(prompts, str) or isinstance(classes, str):
+        raise ValueError("prompts and classes are sequences of texts, one for each picture")
     if not isinstance(model, ImageDiffusion):
         model = load_diffusion(model)
     total = max(len(prompts), len(classes))
     if total == 0 or any(len(given) not in (0, total) for given in (prompts, classes)):
         raise UserError("one prompt or one class is needed per picture")
     seeds = list(range(total)) if seeds is None else list(seeds)
-    scales = torch.as_tensor(scale, dtype=torch.float32).expand(total)
+    scales = torch.as_tensor(scale, dtype=torch.float32)
+    for name, given in (
+        ("scales", scales if scales.ndim else None),
+        ("seeds", seeds),
+        ("init", init),
+        ("mask", mask),
+    ):
+        if given is not None and len(given) != total:
+            raise ValueError(f"{len(given)} {name} for {total} pictures")
+    scales = scales.expand(total)
     drawn = []
     with progress("drawing", total=total * num_steps, unit="steps") as track:
         for start in range(0, total, batch_size):
@@ -221,7 +238,7 @@ class GenerateReport:
     pictures: tuple[Path, ...]
     """One PNG each, with its settings inside and in a JSON file beside it."""
     grid: Path | None
-    """All of them on one sheet, a row per prompt; None for a single picture."""
+    """All of them on one sheet, a row per prompt; None for a single picture, or for too many."""
     seconds: float
     """From the loaded model to the last file."""
     notes: tuple[str, ...] = ()
@@ -235,18 +252,24 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
     model, weights = _load_for(settings.model)
+    inputs = input_digests(settings)
     started = time.perf_counter()
-    written, sheets = [], []
+    written, sheets, sheet, notes = [], [], None, list(_unread(model, settings))
+    zoom = max(1, 128 // model.config.size)
+    fits = settings.total * (zoom * model.config.size) ** 2 <= MAX_SHEET_PIXELS
+    if not fits:
+        notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
         pixels = _draw_indices(model, settings, indices, progress)
-        sheets.append(pixels)
+        if fits:
+            sheets.append(pixels)
         for index, picture in zip(indices, pixels, strict=True):
-            written.append(_write_picture(out, picture, settings, index, weights))
-    sheet = None
-    if settings.total > 1:
+            written.append(
+                _write_picture(out, picture, describe(settings, index, weights=weights, inputs=inputs))
+            )
+    if fits and settings.total > 1:
         labels = [settings.label(row * settings.count) for row in range(settings.num_rows)]
-        zoom = max(1, 128 // model.config.size)
         image = picture_grid(
             torch.cat(sheets).expand(-1, 3, -1, -1), columns=settings.count, row_labels=labels, zoom=zoom
         )
@@ -256,7 +279,7 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
         pictures=tuple(written),
         grid=sheet,
         seconds=time.perf_counter() - started,
-        notes=_unread(model, settings),
+        notes=tuple(notes),
     )
 
 
@@ -267,9 +290,10 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
     in a batch decides the last bit of a sum.
 
     Raises:
-        UserError: If the picture carries no settings, or its model is not found or has changed.
+        UserError: If the picture carries no settings, or its model or the picture that it started
+            from is not found or has changed.
     """
-    settings, index, weights = read_settings(picture)
+    settings, index, weights, inputs, version = read_settings(picture)
     model, found = _load_for(settings.model)
     if found != weights:
         raise UserError(
@@ -277,12 +301,22 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
             where=str(picture),
             remedy="use the version of the model that it was drawn with",
         )
+    for name, digest in input_digests(settings).items():
+        if digest != inputs.get(name):
+            raise UserError(
+                f"{getattr(settings, name)!r} is no longer the picture that --{name} was given",
+                where=str(picture),
+                remedy="put the earlier one back",
+            )
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
     pixels = _draw_indices(model, settings, indices, progress)
-    path = _write_picture(out, pixels[index - first], settings, index, weights)
-    return GenerateReport(pictures=(path,), grid=None, seconds=time.perf_counter() - started)
+    said = describe(settings, index, weights=weights, inputs=inputs)
+    path = _write_picture(out, pixels[index - first], said)
+    other = f"drawn by melies {version}, now by {__version__}: the pixels may differ"
+    notes = () if version == __version__ else (other,)
+    return GenerateReport(pictures=(path,), grid=None, seconds=time.perf_counter() - started, notes=notes)
 
 
 def _draw_indices(
@@ -315,21 +349,17 @@ def _load_for(name: str) -> tuple[ImageDiffusion, str]:
 
 
 def _read_picture(path: str, size: int, channels: int, b: int) -> Tensor:
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
-    pixels = torch.from_numpy(decode(data, size=size, channels=channels, where=path))
+    pixels = torch.from_numpy(decode(read_input(path), size=size, channels=channels, where=path))
     return pixels.expand(b, -1, -1, -1)
 
 
-def _write_picture(out: Path, pixels: Tensor, settings: DrawSettings, index: int, weights: str) -> Path:
-    said = describe(settings, index, weights=weights)
+def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any]) -> Path:
+    """One PNG with what it says of itself inside, and the same as JSON beside it."""
     array = pixels.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
     data = png_bytes(image, {KEY: json.dumps(said, ensure_ascii=False)})
-    slug = re.sub(r"[^\w]+", "-", settings.label(index).lower()).strip("-")[:60].strip("-") or "picture"
-    path = free_path(out / f"{slug}-{settings.seed_of(index)}.png", data)
+    slug = re.sub(r"[^\w]+", "-", said["prompt"].lower()).strip("-")[:60].strip("-") or "picture"
+    path = free_path(out / f"{slug}-{said['seed']}.png", data)
     write_bytes(path, data)
     write_text(path.with_suffix(".json"), json.dumps(said, indent=1, ensure_ascii=False) + "\n")
     return path
@@ -346,8 +376,6 @@ def free_path(path: Path, data: bytes | None = None) -> Path:
 
 def png_bytes(image: Image.Image, texts: dict[str, str]) -> bytes:
     """A PNG with text chunks; equal input gives equal bytes."""
-    import io
-
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         info.add_itxt(name, text)

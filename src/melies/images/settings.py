@@ -1,9 +1,11 @@
 """What is asked of a drawing run: checked, written into every picture, and read back from it."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from melies.config import check_range, from_json, to_json
 from melies.diffusion import GRIDS, SAMPLERS
@@ -12,6 +14,9 @@ from melies.version import __version__
 
 KEY = "melies"
 """Name of the text chunk in a PNG that holds the settings."""
+
+MAX_INPUT_BYTES = 256 << 20
+"""Of one picture to start from, encoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,23 @@ class DrawSettings:
         return self.prompt_of(index) or self.class_of(index)
 
 
-def describe(settings: DrawSettings, index: int, *, weights: str) -> dict[str, Any]:
+class Drawn(NamedTuple):
+    """What a picture was drawn from."""
+
+    settings: DrawSettings
+    index: int
+    """Which picture of the run it is."""
+    weights: str
+    """SHA-256 of the model's weights."""
+    inputs: Mapping[str, str]
+    """SHA-256 of the pictures that the run started from, by the name of their setting."""
+    version: str
+    """Of melies."""
+
+
+def describe(
+    settings: DrawSettings, index: int, *, weights: str, inputs: Mapping[str, str]
+) -> dict[str, Any]:
     """What a picture says of itself: the whole run, which picture of it, the weights, the version.
 
     The whole run is kept because the last bit of a sum depends on what else is in the batch.
@@ -120,6 +141,7 @@ def describe(settings: DrawSettings, index: int, *, weights: str) -> dict[str, A
     return {
         "version": __version__,
         "weights_sha256": weights,
+        "inputs_sha256": dict(inputs),
         "index": index,
         "prompt": settings.label(index),
         "seed": settings.seed_of(index),
@@ -127,8 +149,34 @@ def describe(settings: DrawSettings, index: int, *, weights: str) -> dict[str, A
     }
 
 
-def read_settings(picture: Path) -> tuple[DrawSettings, int, str]:
-    """The settings, the index and the weights' digest that a picture was drawn with.
+def input_digests(settings: DrawSettings) -> dict[str, str]:
+    """SHA-256 of the pictures that a run starts from, by the name of their setting.
+
+    Raises:
+        UserError: If one cannot be read.
+    """
+    given = {"init": settings.init, "mask": settings.mask}
+    return {name: hashlib.sha256(read_input(path)).hexdigest() for name, path in given.items() if path}
+
+
+def read_input(path: str) -> bytes:
+    """The encoded picture in a file that a run starts from.
+
+    Raises:
+        UserError: If it cannot be read, or is too large to be a picture.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
+    if len(data) > MAX_INPUT_BYTES:
+        raise UserError(f"larger than {MAX_INPUT_BYTES >> 20} MiB", where=path, remedy="shrink it first")
+    return data
+
+
+def read_settings(picture: Path) -> Drawn:
+    """What a picture says that it was drawn from.
 
     Raises:
         UserError: If it is no picture, or was not drawn by melies.
@@ -140,17 +188,18 @@ def read_settings(picture: Path) -> tuple[DrawSettings, int, str]:
             text = opened.info.get(KEY)
     except FileNotFoundError:
         raise UserError("no such picture", where=str(picture)) from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"not a readable picture ({error})", where=str(picture)) from None
     remedy = "give a PNG that `melies generate` wrote, not a copy that lost its text"
     if not isinstance(text, str):
         raise UserError("the picture carries no settings", where=str(picture), remedy=remedy)
     try:
         data = json.loads(text)
-        index, weights = int(data["index"]), str(data["weights_sha256"])
+        index, weights, version = int(data["index"]), str(data["weights_sha256"]), str(data["version"])
+        inputs = {str(name): str(digest) for name, digest in data["inputs_sha256"].items()}
         settings = from_json(DrawSettings, data["settings"], where=f"{picture.name}: settings")
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"its settings cannot be read ({error})", where=str(picture), remedy=remedy) from None
     if not 0 <= index < settings.total:
         raise UserError(f"picture {index} of a run of {settings.total}", where=str(picture), remedy=remedy)
-    return settings, index, weights
+    return Drawn(settings, index, weights, inputs, version)
