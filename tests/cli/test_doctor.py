@@ -20,6 +20,7 @@ def shipped(tmp_path, monkeypatch, tiny_model) -> Path:
     write_digests(folder / "emoji")
     for place in ("melies.models.shipped_folder", "melies.cli.doctor.shipped_folder"):
         monkeypatch.setattr(place, lambda: folder)
+    monkeypatch.setattr("melies.cli.doctor.SHIPPED", ("emoji",))
     return folder
 
 

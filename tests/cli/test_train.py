@@ -56,10 +56,10 @@ class ToyConfig:
 CONFIG = ToyConfig(width=5)
 
 
-def run(config, *, data, out, start_from, resume, progress, say):
+def run(config, job):
     """Remember what was asked."""
-    say("said by the recipe")
-    calls.append((config, data, out, start_from, resume))
+    job.say("said by the recipe")
+    calls.append((config, job.data, job.out, job.start_from, job.resume))
     if config.width == 13:
         raise KeyboardInterrupt
     return SimpleNamespace(samples_seen=640, seconds=90.0)
@@ -168,7 +168,7 @@ def test_every_recipe_can_be_configured_from_the_command(run, name):
     recipe = RECIPES[name]
     config = import_from(recipe.config)
     parameters = inspect.signature(import_from(recipe.run)).parameters
-    assert list(parameters) == ["config", "data", "out", "start_from", "resume", "progress", "say"]
+    assert list(parameters) == ["config", "job"]
     done = run("train", name, "--help")
     assert done.code == 0
     assert "--training.num-samples INT" in done.out

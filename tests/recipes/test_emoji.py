@@ -19,6 +19,7 @@ from melies.interfaces import TextStates
 from melies.nn.transformer import TransformerConfig
 from melies.recipes import emoji
 from melies.recipes.emoji import EmojiConfig, caption_batches, caption_conditions, denoiser_loss
+from melies.recipes.job import Job
 from melies.text.config import TextConfig
 from melies.text.learned import LearnedEncoder, build_vocabulary
 from melies.training.loop import TrainingConfig, train
@@ -60,7 +61,7 @@ def config(codec) -> EmojiConfig:
 
 def go(config, data, out, **options):
     """A run that says nothing."""
-    return emoji.run(config, data=data, out=out, say=lambda line: None, **options)
+    return emoji.run(config, Job(data=data, out=out, say=lambda line: None, **options))
 
 
 @pytest.fixture(scope="module")

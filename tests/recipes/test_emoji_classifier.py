@@ -24,6 +24,7 @@ from melies.recipes.emoji_classifier import (
     accuracies,
     labelled_batches,
 )
+from melies.recipes.job import Job
 from melies.training.loop import TrainingConfig
 from melies.transform import PixelRange
 
@@ -50,7 +51,7 @@ def emoji(write_emoji, tmp_path_factory) -> Path:
 def trained(emoji, tmp_path_factory) -> tuple[Path, list[str]]:
     """A run folder, and what the run said."""
     out, said = tmp_path_factory.mktemp("run") / "judge", []
-    emoji_classifier.run(TINY, data=emoji, out=out, say=said.append)
+    emoji_classifier.run(TINY, Job(data=emoji, out=out, say=said.append))
     return out, said
 
 
@@ -82,7 +83,7 @@ def test_nothing_held_out_or_left_out_is_trained_on(emoji, monkeypatch, tmp_path
     monkeypatch.setattr(emoji_classifier, "labelled_batches", spy)
     short = replace(TINY, training=replace(TRAINING, num_samples=64))
     said = []
-    emoji_classifier.run(replace(short, left_out=2), data=emoji, out=tmp_path / "run", say=said.append)
+    emoji_classifier.run(replace(short, left_out=2), Job(data=emoji, out=tmp_path / "run", say=said.append))
     texts = {str(row["text"]) for row in read_emoji(emoji, size=SIZE).pictures.rows}
     rest = {text: zlib.crc32(text.encode()) % MODULUS for text in texts}
     out = {text for text, rest in rest.items() if rest == 2 or (rest == 0 and "skin tone" in text)}
@@ -110,7 +111,7 @@ def test_resuming_gives_the_run_that_was_never_stopped(emoji, tmp_path):
     first = replace(config, training=replace(config.training, num_samples=96))
 
     def go(config, out, **options):
-        emoji_classifier.run(config, data=emoji, out=out, say=lambda line: None, **options)
+        emoji_classifier.run(config, Job(data=emoji, out=out, say=lambda line: None, **options))
 
     go(config, tmp_path / "whole")
     go(first, tmp_path / "parts")
@@ -156,22 +157,24 @@ def test_ones_own_classes_with_a_start_from_a_model(trained, tmp_path):
             Image.fromarray(pixels).save(tmp_path / "own" / name / f"{i}.png")
     short = replace(TINY, training=replace(TRAINING, num_samples=64, batch_size=16))
     own = replace(short, heads=("class",))
-    emoji_classifier.run(own, data=tmp_path / "own", out=tmp_path / "run", say=lambda line: None)
+    emoji_classifier.run(own, Job(data=tmp_path / "own", out=tmp_path / "run", say=lambda line: None))
     assert checkpoint.load(tmp_path / "run").config.heads == (Head(name="class", classes=("bright", "dark")),)
     with pytest.raises(UserError, match=r"answer none of its questions.*asks for subcategory, tone, style"):
-        emoji_classifier.run(short, data=tmp_path / "own", out=tmp_path / "more", start_from=str(trained[0]))
+        emoji_classifier.run(
+            short, Job(data=tmp_path / "own", out=tmp_path / "more", start_from=str(trained[0]))
+        )
     with pytest.raises(UserError, match="no picture has 'subcategory'"):
-        emoji_classifier.run(short, data=tmp_path / "own", out=tmp_path / "more")
+        emoji_classifier.run(short, Job(data=tmp_path / "own", out=tmp_path / "more"))
     grey = ImageClassifier(ClassifierConfig(heads=(Head(name="class", classes=("dark",)),), channels=1))
     start = str(checkpoint.save(tmp_path / "grey", grey))
     with pytest.raises(UserError, match="in 1 channels, and these have 3"):
-        emoji_classifier.run(own, data=tmp_path / "own", out=tmp_path / "more", start_from=start)
+        emoji_classifier.run(own, Job(data=tmp_path / "own", out=tmp_path / "more", start_from=start))
 
 
 def test_going_on_from_a_model_keeps_its_questions(trained, emoji, tmp_path):
     short = replace(TINY, heads=("style",), training=replace(TRAINING, num_samples=64, learning_rate=1e-6))
     emoji_classifier.run(
-        short, data=emoji, out=tmp_path / "run", start_from=str(trained[0]), say=lambda line: None
+        short, Job(data=emoji, out=tmp_path / "run", start_from=str(trained[0]), say=lambda line: None)
     )
     before, after = (checkpoint.load(run).model for run in (trained[0], tmp_path / "run"))
     assert after.config == before.config
@@ -190,7 +193,7 @@ def test_some_labels_may_be_missing_altogether(emoji, tmp_path):
     config = replace(
         TINY, heads=("tone",), training=replace(TRAINING, num_samples=16, batch_size=8, weight_decay=0.0)
     )
-    state = emoji_classifier.run(config, data=own, out=tmp_path / "run", say=lambda line: None)
+    state = emoji_classifier.run(config, Job(data=own, out=tmp_path / "run", say=lambda line: None))
     for shadow, value in zip(state.ema.model.parameters(), state.model.parameters(), strict=True):
         assert torch.equal(shadow, value)
 

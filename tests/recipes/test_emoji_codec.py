@@ -14,6 +14,7 @@ from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
 from melies.images.codec import CodecConfig, reconstruction_error
 from melies.recipes import emoji_codec
 from melies.recipes.emoji_codec import EmojiCodecConfig, codec_loss
+from melies.recipes.job import Job
 from melies.training.loop import TrainingConfig, train
 from melies.transform import PixelRange
 
@@ -40,7 +41,7 @@ def emoji(write_emoji, tmp_path_factory) -> Path:
 
 def go(config, data, out, **options):
     """A run that says nothing."""
-    return emoji_codec.run(config, data=data, out=out, say=lambda line: None, **options)
+    return emoji_codec.run(config, Job(data=data, out=out, say=lambda line: None, **options))
 
 
 def test_it_learns_to_rebuild_what_it_never_saw_and_shows_it(emoji, tmp_path):

@@ -16,6 +16,7 @@ from melies.images.generate import draw
 from melies.images.model import ImageDiffusion
 from melies.nn.unet import UNet, UNetConfig
 from melies.recipes import cifar10, fashion_mnist
+from melies.recipes.job import Job
 from melies.recipes.pixels import PixelDiffusionConfig, class_batches
 from melies.training.log import read_log
 from melies.training.loop import TrainingConfig
@@ -70,7 +71,7 @@ def trained(tmp_path_factory) -> Iterator[tuple[Path, Path]]:
     torch.manual_seed(0)
     data = write_pictures(tmp_path_factory.mktemp("pictures") / "two")
     out = tmp_path_factory.mktemp("run") / "toy"
-    fashion_mnist.run(tiny(), data=data, out=out, say=lambda line: None)
+    fashion_mnist.run(tiny(), Job(data=data, out=out, say=lambda line: None))
     return data, out
 
 
@@ -136,7 +137,7 @@ def test_the_run_leaves_a_preview_and_a_checkpoint_that_says_where_it_comes_from
 def test_it_goes_on_from_a_model(trained, tmp_path):
     data, out = trained
     short = tiny(training=replace(tiny().training, num_samples=64, learning_rate=1e-5))
-    cifar10.run(short, data=data, out=tmp_path / "more", start_from=str(out), say=lambda line: None)
+    cifar10.run(short, Job(data=data, out=tmp_path / "more", start_from=str(out), say=lambda line: None))
     pictures = read_images(data, size=SIZE, channels=1)
     before, after = (
         denoising_error(checkpoint.load(run).model, pictures, 0.5) for run in (out, tmp_path / "more")
@@ -148,16 +149,16 @@ def test_other_classes_or_sizes_than_the_model_has_are_refused(trained, tmp_path
     data, out = trained
     other = write_pictures(tmp_path / "other", classes=("up", "down"), count=2)
     with pytest.raises(UserError, match="the model knows the classes left, right, the data down, up"):
-        fashion_mnist.run(tiny(), data=other, out=tmp_path / "run", start_from=str(out))
+        fashion_mnist.run(tiny(), Job(data=other, out=tmp_path / "run", start_from=str(out)))
     larger = tiny(network=replace(tiny().network, size=16, attention=()))
     with pytest.raises(UserError, match="draws 8 px in 1 channels, the recipe 16 px"):
-        fashion_mnist.run(larger, data=data, out=tmp_path / "run", start_from=str(out))
+        fashion_mnist.run(larger, Job(data=data, out=tmp_path / "run", start_from=str(out)))
 
 
 def test_pictures_without_classes_are_refused(tmp_path):
     data = write_pictures(tmp_path / "one", classes=("left",), count=2)
     with pytest.raises(UserError, match="have no classes"):
-        fashion_mnist.run(tiny(), data=data, out=tmp_path / "run")
+        fashion_mnist.run(tiny(), Job(data=data, out=tmp_path / "run"))
 
 
 def test_a_network_that_the_model_cannot_use_is_refused(tmp_path):
@@ -165,7 +166,7 @@ def test_a_network_that_the_model_cannot_use_is_refused(tmp_path):
     for fields, message in (({"learned_variance": True}, "learned_variance"), ({"text_dim": 8}, "text_dim")):
         config = tiny(network=replace(tiny().network, **fields))
         with pytest.raises(UserError, match=message):
-            cifar10.run(config, data=data, out=tmp_path / "run", say=lambda line: None)
+            cifar10.run(config, Job(data=data, out=tmp_path / "run", say=lambda line: None))
 
 
 def test_half_of_the_pictures_are_mirrored_and_the_stream_depends_on_position_only(tmp_path):

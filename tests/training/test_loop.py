@@ -219,3 +219,16 @@ def test_two_processes_under_torchrun_train_as_one_does(tmp_path):
     assert [r["samples_seen"] for r in rows[0]] == [r["samples_seen"] for r in rows[1]]
     for name in one:
         assert torch.allclose(one[name], two[name], atol=1e-3), name
+
+
+def test_runs_of_several_precisions_in_one_process(tmp_path):
+    seen = []
+
+    def loss(model, batch, rng):
+        value, scalars = toy.loss_fn(model, batch, rng)
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return value, scalars
+
+    for name in ("bf16", "fp32", "auto"):
+        toy.run(tmp_path / name, num_samples=16, precision=name, loss=loss)
+    assert seen[:2] == [True, False]

@@ -13,6 +13,7 @@ from melies.cli.read import bare_arg, read_arguments
 from melies.errors import UserError, choose
 from melies.optional import import_from
 from melies.recipes import RECIPES, recipe_page
+from melies.recipes.job import Job
 
 Config = TypeVar("Config")
 
@@ -63,12 +64,14 @@ def train(argv: Sequence[str]) -> Answer:
     output.say(f"training {name} into {place(out)}")
     state = import_from(recipe.run)(
         arguments.config,
-        data=arguments.data,
-        out=out,
-        start_from=arguments.start_from,
-        resume=arguments.resume,
-        progress=output.progress,
-        say=output.say,
+        Job(
+            data=arguments.data,
+            out=out,
+            start_from=arguments.start_from,
+            resume=arguments.resume,
+            progress=output.progress,
+            say=output.say,
+        ),
     )
     return _answer(name, out, state)
 

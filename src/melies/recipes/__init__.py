@@ -1,7 +1,7 @@
 """Recipes: reproducible runs, one file each, with its config, its data and the numbers to expect.
 
 The table is strings, so that it can be listed without loading torch. A recipe is a module with a
-frozen config (named here) and `run(config, *, data, out, start_from, resume, progress, say)`.
+frozen config (named here) and `run(config, job)`; see `melies.recipes.job`.
 """
 
 import ast

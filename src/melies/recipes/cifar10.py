@@ -7,11 +7,8 @@
 A UNet of 2.9 million weights. With --data it learns one's own pictures, a folder per class.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-
 from melies.nn.unet import UNetConfig
-from melies.progress import Progress, silent
+from melies.recipes.job import Job
 from melies.recipes.pixels import PixelDiffusionConfig, train_pixels
 from melies.training.loop import State, TrainingConfig
 
@@ -35,22 +32,11 @@ CONFIG = PixelDiffusionConfig(
 
 def run(
     config: PixelDiffusionConfig,
-    *,
-    data: Path | None,
-    out: Path,
-    start_from: str | None = None,
-    resume: bool = False,
-    progress: Progress = silent,
-    say: Callable[[str], None] = print,
+    job: Job,
 ) -> State:
     """Train on CIFAR-10, or on one's own pictures in a folder per class."""
     return train_pixels(
         "cifar10",
         config,
-        data=data,
-        out=out,
-        start_from=start_from,
-        resume=resume,
-        progress=progress,
-        say=say,
+        job,
     )

@@ -27,6 +27,7 @@ from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import Objective
 from melies.nn.transformer import TransformerConfig
 from melies.progress import Progress, silent
+from melies.recipes.job import Job
 from melies.report.figure import grid
 from melies.rng import seeded
 from melies.text.cache import encode_all
@@ -100,13 +101,7 @@ CONFIG = EmojiConfig()
 
 def run(
     config: EmojiConfig,
-    *,
-    data: Path | None,
-    out: Path,
-    start_from: str | None = None,
-    resume: bool = False,
-    progress: Progress = silent,
-    say: Callable[[str], None] = print,
+    job: Job,
 ) -> State:
     """Train on the pictures of `data`, or on one's own captioned pictures from a shipped model.
 
@@ -114,29 +109,30 @@ def run(
         UserError: If the pictures have no texts, or codec, network, size and model to start from do
             not fit each other.
     """
-    pictures = read_emoji(data, size=config.size, progress=progress).training()
+    pictures = read_emoji(job.data, size=config.size, progress=job.progress).training()
     if pictures.texts is None:
         raise UserError(
-            "the pictures have no texts", where=str(data), remedy="add a metadata.jsonl with `text`"
+            "the pictures have no texts", where=str(job.data), remedy="add a metadata.jsonl with `text`"
         )
     captions = caption_table(pictures.rows)
     with seeded(config.training.seed, "weights"):
-        model = _build(config, captions.texts, start_from)
-    latents = encode_pictures(model, pictures, refit=start_from is None)
+        model = _build(config, captions.texts, job.start_from)
+    latents = encode_pictures(model, pictures, refit=job.start_from is None)
     encoder = model.text_encoder
-    conditions = caption_conditions(encoder, captions.texts, progress=progress, cache=out / "captions")
+    cache = job.out / "captions"
+    conditions = caption_conditions(encoder, captions.texts, progress=job.progress, cache=cache)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
-    say(f"{len(pictures)} pictures, {len(captions.texts)} captions, {num_weights:,} weights")
+    job.say(f"{len(pictures)} pictures, {len(captions.texts)} captions, {num_weights:,} weights")
     return train(
         model,
         [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config))],
         caption_batches(config, pictures, latents, captions, conditions),
         config.training,
-        out=out,
-        resume=resume,
+        out=job.out,
+        resume=job.resume,
         provenance={"recipe": "emoji", "num_pictures": len(pictures), "seed": config.training.seed},
         preview=_preview,
-        progress=progress,
+        progress=job.progress,
     )
 
 

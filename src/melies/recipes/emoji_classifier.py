@@ -12,9 +12,7 @@ some 500 pictures a second and is done in ten minutes.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +38,7 @@ from melies.images.classifier import (
 from melies.interfaces import Metric, Objective
 from melies.machine import command_line
 from melies.metrics.measure import measure_share
-from melies.progress import Progress, silent
+from melies.recipes.job import Job
 from melies.report.record import record_run, write_record
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -109,41 +107,35 @@ CONFIG = JUDGE
 
 def run(
     config: EmojiClassifierConfig,
-    *,
-    data: Path | None,
-    out: Path,
-    start_from: str | None = None,
-    resume: bool = False,
-    progress: Progress = silent,
-    say: Callable[[str], None] = print,
+    job: Job,
 ) -> State:
     """Train a classifier on the pictures of `data`, and say how often it is right on those left out.
 
     Raises:
         UserError: If a question has no answer in the data, or the model to start from does not fit.
     """
-    emoji = read_emoji(data, size=config.size, progress=progress)
+    emoji = read_emoji(job.data, size=config.size, progress=job.progress)
     left_out = split_by_hash(
         [str(row.get("text", "")) for row in emoji.pictures.rows], modulus=MODULUS, remainder=config.left_out
     )
     pictures = emoji.pictures.subset(~(emoji.held_out | left_out))
     with seeded(config.training.seed, "weights"):
-        model = _build(config, pictures, start_from)
-    say(f"{len(pictures)} training pictures, {count_parameters(model):,} parameters")
+        model = _build(config, pictures, job.start_from)
+    job.say(f"{len(pictures)} training pictures, {count_parameters(model):,} parameters")
     state = train(
         model,
         [Objective("classifier", lambda m: m.parameters(), classifier_loss(config))],
         labelled_batches(config, pictures, model.config),
         config.training,
-        out=out,
-        resume=resume,
+        out=job.out,
+        resume=job.resume,
         provenance={
             "recipe": config.name,
             "num_pictures": len(pictures),
             "seed": config.training.seed,
             "left_out": {"modulus": MODULUS, "remainder": config.left_out},
         },
-        progress=progress,
+        progress=job.progress,
     )
     metrics, data_used = [], {"training": len(pictures)}
     for title, mask in (
@@ -154,7 +146,7 @@ def run(
         data_used[title] = int(mask.sum())
     for metric in metrics:
         low, high = metric.interval
-        say(f"{metric.name}: {metric.value:.3f} [{low:.3f}, {high:.3f}] of {metric.num_samples}")
+        job.say(f"{metric.name}: {metric.value:.3f} [{low:.3f}, {high:.3f}] of {metric.num_samples}")
     record = record_run(
         config.name,
         metrics,
@@ -163,7 +155,7 @@ def run(
         duration_s=state.seconds,
         notes={"config": config, "samples_seen": state.samples_seen},
     )
-    write_record(out / "record.json", record)
+    write_record(job.out / "record.json", record)
     return state
 
 

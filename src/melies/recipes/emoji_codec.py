@@ -5,7 +5,6 @@
 On two processor cores it sees some 250 pictures a second; the default run takes half an hour.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from melies.data.emoji import read_emoji
 from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec, kl_divergence, reconstruction_error
 from melies.interfaces import Objective
-from melies.progress import Progress, silent
+from melies.recipes.job import Job
 from melies.report.figure import grid
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -68,19 +67,13 @@ CONFIG = EmojiCodecConfig()
 
 def run(
     config: EmojiCodecConfig,
-    *,
-    data: Path | None,
-    out: Path,
-    start_from: str | None = None,
-    resume: bool = False,
-    progress: Progress = silent,
-    say: Callable[[str], None] = print,
+    job: Job,
 ) -> State:
     """Train the codec on the pictures of `data`, held-out rows left aside."""
-    pictures = read_emoji(data, size=config.size, progress=progress).training()
-    say(f"{len(pictures.pixels)} training pictures of {config.size}×{config.size}")
+    pictures = read_emoji(job.data, size=config.size, progress=job.progress).training()
+    job.say(f"{len(pictures.pixels)} training pictures of {config.size}×{config.size}")
     with seeded(config.training.seed, "weights"):
-        model = _build(config, start_from)
+        model = _build(config, job.start_from)
     config = replace(config, codec=model.config)
     pixels = pictures.pixels
     order = index_stream(torch.ones(len(pixels), dtype=torch.float64), seed=config.training.seed)
@@ -99,11 +92,11 @@ def run(
         [Objective("codec", lambda codec: codec.parameters(), codec_loss(config))],
         batches,
         config.training,
-        out=out,
-        resume=resume,
+        out=job.out,
+        resume=job.resume,
         provenance={"recipe": "emoji-codec", "num_pictures": len(pixels), "seed": config.training.seed},
         preview=preview,
-        progress=progress,
+        progress=job.progress,
     )
 
 

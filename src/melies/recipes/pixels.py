@@ -18,7 +18,7 @@ from melies.images.generate import draw
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import Objective
 from melies.nn.unet import UNetConfig
-from melies.progress import Progress, silent
+from melies.recipes.job import Job
 from melies.report.figure import grid
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -59,13 +59,7 @@ class PixelDiffusionConfig:
 def train_pixels(
     name: str,
     config: PixelDiffusionConfig,
-    *,
-    data: Path | None,
-    out: Path,
-    start_from: str | None = None,
-    resume: bool = False,
-    progress: Progress = silent,
-    say: Callable[[str], None] = print,
+    job: Job,
 ) -> State:
     """Train on the pictures of `data`, or of the prepared set called `name`; folders are classes.
 
@@ -73,24 +67,24 @@ def train_pixels(
         UserError: If the pictures have no classes, or not those of the model to start from.
     """
     size, channels = config.network.size, config.network.channels
-    source = find_data(name, data)
-    pictures = read_images(source, size=size, channels=channels, progress=progress)
+    source = find_data(name, job.data)
+    pictures = read_images(source, size=size, channels=channels, progress=job.progress)
     if pictures.labels is None:
         raise UserError("the pictures have no classes", where=str(source), remedy="give each class a folder")
     with seeded(config.training.seed, "weights"):
-        model = _build(config, pictures.classes, start_from)
+        model = _build(config, pictures.classes, job.start_from)
     count = sum(p.numel() for p in model.parameters())
-    say(f"{len(pictures)} pictures of {len(pictures.classes)} classes, {count:,} weights")
+    job.say(f"{len(pictures)} pictures of {len(pictures.classes)} classes, {count:,} weights")
     return train(
         model,
         [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config))],
         class_batches(config, pictures),
         config.training,
-        out=out,
-        resume=resume,
+        out=job.out,
+        resume=job.resume,
         provenance={"recipe": name, "num_pictures": len(pictures), "seed": config.training.seed},
         preview=_preview,
-        progress=progress,
+        progress=job.progress,
     )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -138,7 +139,7 @@ def train(
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(mixed_precision=_precision(config.precision))
+    accelerator = Accelerator(mixed_precision="no")  # it keeps one precision per process; a run has its own
     if config.batch_size % (accelerator.num_processes * config.accumulate):
         raise UserError(
             f"batch_size = {config.batch_size} does not divide by {accelerator.num_processes} processes"
@@ -209,6 +210,9 @@ class _Loop:
     def __init__(self, state, objectives, batches, config, accelerator, wrapped) -> None:
         self.state, self.objectives, self.batches = state, objectives, batches
         self.config, self.accelerator, self.wrapped = config, accelerator, wrapped
+        self.autocast = partial(
+            torch.autocast, accelerator.device.type, torch.bfloat16, enabled=_half(config.precision)
+        )
         self.share = config.batch_size // accelerator.num_processes
 
     def step(self) -> dict[str, float]:
@@ -236,7 +240,7 @@ class _Loop:
             total = 0.0
             for i, batch in enumerate(parts):
                 rng = generator_for(config.seed, "train", objective.name, start + i * part)
-                with accelerator.autocast():
+                with self.autocast():
                     loss, extra = objective.loss_fn(self.wrapped, batch, rng)
                 if not torch.isfinite(loss):
                     raise FloatingPointError(self._not_finite(objective.name, f"the loss is {loss.item()}"))
@@ -269,10 +273,8 @@ class _Loop:
         )
 
 
-def _precision(wanted: str) -> str:
-    if wanted == "auto":
-        wanted = "bf16" if computes_in_bf16() else "fp32"
-    return {"bf16": "bf16", "fp32": "no"}[wanted]
+def _half(precision: str) -> bool:
+    return precision == "bf16" or (precision == "auto" and computes_in_bf16())
 
 
 def computes_in_bf16() -> bool:
