@@ -83,7 +83,7 @@ class TrainingConfig:
         for name in ("warmup", "weight_decay", "preview_every"):
             check_range(name, getattr(self, name), low=0)
         for beta in self.betas:
-            check_range("betas", beta, low=0, high=1 - 1e-9)
+            check_range("betas", beta, low=0, high=0.99999)
         for name in ("hold", "final"):
             check_range(name, getattr(self, name), low=0, high=1)
         if self.batch_size % self.accumulate:
