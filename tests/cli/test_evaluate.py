@@ -54,7 +54,8 @@ def test_arguments_become_settings_and_the_record_is_shown(run, asked):
     ("argv", "said"),
     [
         ([], "no model given"),
-        (["--count", "3"], "no model given"),
+        (["--quiet"], "no model given"),
+        (["--json", "emoji"], "the model comes first, and '--json' is none"),
         (["emoji", "--cuont", "3"], "unknown option '--cuont'; did you mean --count?"),
     ],
 )

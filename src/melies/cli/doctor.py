@@ -34,6 +34,7 @@ CORE = (
     "jaxtyping",
     "accelerate",
     "transformers",
+    "matplotlib",
 )
 """What every installation needs, by the names of import."""
 
@@ -133,7 +134,7 @@ def _python() -> Check:
 
 
 def _core() -> list[Check]:
-    missing = [name for name in (*CORE, "matplotlib") if not _installed(name)]
+    missing = [name for name in CORE if not _installed(name)]
     if missing:
         return [
             Check(

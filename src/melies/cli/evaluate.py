@@ -41,7 +41,11 @@ def evaluate(argv: Sequence[str]) -> Answer:
     if words and not words[0].startswith("-"):
         words.insert(0, "--model")
     elif not any(word in ("-h", "--help", "--model") for word in words):
-        raise UserError("no model given", remedy="melies evaluate emoji; `melies models` lists them")
+        late = next((word for word in words if not word.startswith("-")), None)
+        raise UserError(
+            "no model given" if late is None else f"the model comes first, and {words[0]!r} is none",
+            remedy="melies evaluate emoji; `melies models` lists them",
+        )
     arguments = read_arguments(
         Evaluate[EvaluateSettings], words, verb="evaluate", about=ABOUT, examples=EXAMPLES
     )
