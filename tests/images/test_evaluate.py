@@ -21,6 +21,7 @@ from melies.images import evaluate
 from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
 from melies.images.evaluate import EvaluateSettings, evaluate_files
 from melies.recipes import emoji_classifier
+from melies.recipes.job import Job
 from melies.report.record import read_record
 from melies.training.loop import TrainingConfig
 
@@ -78,7 +79,7 @@ def trained(data, tmp_path_factory):
     )
     said: list[str] = []
     out = tmp_path_factory.mktemp("judge") / "emoji-judge"
-    emoji_classifier.run(config, data=data, out=out, say=said.append)
+    emoji_classifier.run(config, Job(data=data, out=out, say=said.append))
     return out, said
 
 
@@ -151,7 +152,7 @@ def test_the_recipe_shows_neither_held_out_nor_left_out_rows(data, monkeypatch, 
     monkeypatch.setattr(emoji_classifier, "train", train)
     config = replace(emoji_classifier.JUDGE, size=SIZE)
     with pytest.raises(KeyboardInterrupt):
-        emoji_classifier.run(config, data=data, out=tmp_path, say=lambda line: None)
+        emoji_classifier.run(config, Job(data=data, out=tmp_path, say=lambda line: None))
     emoji = read_emoji(data, size=SIZE)
     seen = {bytes(picture.add(1).mul(127.5).round().to(torch.uint8).numpy()) for picture in shown["pixels"]}
     left_out = emoji.held_out | split_by_hash(list(emoji.pictures.texts), remainder=1)
