@@ -9,8 +9,9 @@ from torch import Tensor, nn
 class EMA:
     """A second model whose weights trail those of the first.
 
-    The half-life grows with progress until it reaches its full length, so that the first noisy
-    weights are forgotten (Karras et al. 2022, table 7: ramp-up of 5 %).
+    The half-life is at most a share of the samples seen until it reaches its full length, so that
+    the first noisy weights are forgotten. The share of 5 % is the default of the training code that
+    was published with Karras et al. 2022 (EDM); the paper does not name it.
     """
 
     def __init__(self, model: nn.Module, *, half_life: float, ramp: float = 0.05) -> None:
