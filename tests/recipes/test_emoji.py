@@ -13,10 +13,13 @@ from melies import checkpoint
 from melies.data.captions import caption_table, caption_variants
 from melies.data.emoji import read_emoji
 from melies.errors import UserError
+from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
 from melies.images.codec import CodecConfig, ImageCodec
 from melies.images.generate import draw
+from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import TextStates
 from melies.nn.transformer import TransformerConfig
+from melies.nn.unet import UNetConfig
 from melies.recipes import emoji
 from melies.recipes.emoji import EmojiConfig, caption_batches, caption_conditions, denoiser_loss
 from melies.recipes.job import Job
@@ -220,6 +223,16 @@ def test_a_trained_model_goes_on_with_ones_own_pictures(config, trained, tmp_pat
     assert drawn.shape == (1, 3, SIZE, SIZE)
 
 
+def test_the_codec_may_be_that_of_a_trained_model(config, codec, pictures, trained, tmp_path):
+    assert EmojiConfig().codec == "emoji"  # the model that ships
+    other = replace(config, codec=str(trained), training=replace(TRAINING, num_samples=16))
+    go(other, pictures, tmp_path / "run")
+    given = checkpoint.read_tensors(codec / "weights.safetensors")
+    taken = checkpoint.read_tensors(checkpoint.locate(tmp_path / "run") / "codec" / "weights.safetensors")
+    assert given.keys() == taken.keys()
+    assert all(torch.equal(given[name], taken[name]) for name in given)
+
+
 def test_mistakes_are_named(config, codec, trained, pictures, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(UserError, match=r"the pictures have no texts; add a metadata\.jsonl"):
@@ -228,8 +241,14 @@ def test_mistakes_are_named(config, codec, trained, pictures, tmp_path):
         go(replace(config, size=32), pictures, out, start_from=str(trained))
     with pytest.raises(UserError, match="not a text-to-image model"):
         go(config, pictures, out, start_from=str(codec))
-    with pytest.raises(UserError, match="not a codec"):
-        go(replace(config, codec=str(trained)), pictures, out)
+    pixels = UNetConfig(size=SIZE, widths=(8,), attention=(), head_dim=8, dim=8)
+    plain = ImageDiffusion(ImageDiffusionConfig(network=pixels, size=SIZE))
+    heads = (Head(name="style", classes=("a", "b")),)
+    judge = ImageClassifier(ClassifierConfig(heads=heads, size=SIZE, widths=(8,)))
+    for name, model in (("plain", plain), ("judge", judge)):
+        checkpoint.save(tmp_path / name, model)
+        with pytest.raises(UserError, match="neither a codec nor a model with one"):
+            go(replace(config, codec=str(tmp_path / name)), pictures, out)
     with pytest.raises(UserError, match="8 channels of 4×4 cells, and the codec makes 4 of 4×4"):
         go(replace(config, network=replace(NETWORK, channels=8)), pictures, out)
     assert not out.exists()

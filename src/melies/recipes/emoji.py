@@ -1,5 +1,6 @@
 """The emoji model: words to 64×64 pictures, a latent transformer with MiniLM text states.
 
+    melies train emoji --data emoji64.zip --out runs/emoji
     melies train emoji --data emoji64.zip --codec runs/emoji-codec --out runs/emoji
 
 Rows with a skin tone whose text hashes to 0 mod 10 are never seen: they measure composition.
@@ -53,8 +54,9 @@ PREVIEW = (
 class EmojiConfig:
     """The denoiser, what it is told, and its training."""
 
-    codec: str = "runs/emoji-codec"
-    """Checkpoint of the codec; not used with --from, which brings its own."""
+    codec: str = "emoji"
+    """Name or checkpoint of a codec, or of a model that has one, as the shipped `emoji` does; not used
+    with --from, which brings its own."""
     network: TransformerConfig = TransformerConfig(
         channels=16, size=8, patch=1, dim=224, depth=5, head_dim=32, text_dim=384
     )
@@ -148,9 +150,7 @@ def _build(config: EmojiConfig, texts: Sequence[str], start_from: str | None) ->
                 remedy=f"add --size {loaded.config.size}",
             )
         return loaded.train()
-    codec = checkpoint.load(config.codec).model
-    if not isinstance(codec, ImageCodec):
-        raise UserError("not a codec", where=config.codec, remedy="train one: melies train emoji-codec")
+    codec = _codec(config.codec)
     encoder = build_encoder(_text(config, texts))
     network = replace(config.network, text_dim=encoder.dim)
     model_config = ImageDiffusionConfig(network=network, size=config.size, text=encoder.config)
@@ -164,6 +164,16 @@ def _build(config: EmojiConfig, texts: Sequence[str], start_from: str | None) ->
             remedy="set network.channels and network.size to the codec's",
         )
     return model
+
+
+def _codec(name: str) -> ImageCodec:
+    model = checkpoint.load(name).model
+    codec = model.parts.get("codec") if isinstance(model, ImageDiffusion) else model
+    if not isinstance(codec, ImageCodec):
+        raise UserError(
+            "neither a codec nor a model with one", where=name, remedy="train one: melies train emoji-codec"
+        )
+    return codec
 
 
 def _text(config: EmojiConfig, texts: Sequence[str]) -> TextConfig:
