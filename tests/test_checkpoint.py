@@ -10,6 +10,8 @@ import torch
 from melies import checkpoint
 from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec
+from melies.images.model import ImageDiffusion, ImageDiffusionConfig
+from melies.nn.unet import UNetConfig
 
 CONFIG = CodecConfig(latent_channels=2, widths=(8, 8), encoder_blocks=1, decoder_blocks=1)
 
@@ -33,6 +35,28 @@ def test_reading_gives_the_averaged_weights_config_and_provenance(folder):
     for name, value in loaded.model.state_dict().items():
         assert torch.equal(value, raw[name] + 1)
     assert checkpoint.read_resume(folder)["step"] == 3
+
+
+def test_weights_may_be_read_by_whoever_may_read_the_config(tmp_path):
+    before = os.umask(0o022)
+    try:
+        folder = checkpoint.save(tmp_path / "model", ImageCodec(CONFIG))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert modes["weights.safetensors"] == modes["config.json"]
+    assert os.name == "nt" or modes["config.json"] & 0o777 == 0o644
+
+
+def test_a_nested_part_keeps_its_provenance(folder, tmp_path):
+    codec = checkpoint.load(folder).model
+    network = UNetConfig(channels=2, size=4, widths=(8,), attention=(), head_dim=8, dim=8)
+    model = ImageDiffusion(ImageDiffusionConfig(network=network, size=16), codec=codec)
+    outer = checkpoint.save(tmp_path / "outer", model, provenance={"seed": 2})
+    again = checkpoint.save(tmp_path / "again", checkpoint.load(outer).model, provenance={"seed": 3})
+    for loaded, seed in ((checkpoint.load(outer), 2), (checkpoint.load(again), 3)):
+        assert loaded.provenance == {"seed": seed}
+        assert loaded.parts["codec"].provenance == {"seed": 1}
 
 
 def test_what_ships_is_half_as_large_and_draws_the_same_within_half_precision(folder, tmp_path):

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from melies.config import to_json
@@ -39,7 +39,10 @@ KINDS = {
 
 @runtime_checkable
 class Model(Protocol):
-    """What a checkpoint folder holds: a module that knows its kind, config and nested parts."""
+    """What a checkpoint folder holds: a module that knows its kind, config and nested parts.
+
+    One that `load` read also has `provenance`, which is written again where it is nested in another.
+    """
 
     kind: str
     config: Any
@@ -120,6 +123,7 @@ def load(folder: str | Path) -> Loaded:
     restore = import_from(choose(config["kind"], KINDS, f"kind of model in {folder.name}/config.json"))
     model = restore(config["config"], transforms, {name: part.model for name, part in parts.items()})
     fit(model, read_tensors(weights_file(folder)), folder)
+    model.provenance = config["provenance"]
     return Loaded(
         kind=config["kind"],
         config=model.config,
@@ -327,9 +331,11 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    # `save_file` renames a file of its own into place: private to its owner, and never synced.
+    data = tensor_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    with path.open("wb") as file:
+        file.write(data)
+        _sync(file)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from melies.errors import UserError
@@ -135,7 +135,7 @@ def _write(file: Path, states: dict[str, Tensor]) -> None:
     remedy = "free some space or choose another cache folder"
     try:
         with replacing(file, remedy=remedy) as opened:
-            save_file(states, opened.name)
+            opened.write(save(states))  # through the open file, which is the one that is synced
     except SafetensorError as error:
         what = f"the token states cannot be written: {error}"
         raise UserError(what, where=str(file.parent), remedy=remedy) from error
