@@ -48,7 +48,8 @@ def write_pictures(folder: Path, *, words: int = 16) -> Path:
                     name = f"{style}/{shape}-{number}-{tone}.png"
                     picture.save(folder / name)
                     text = f"{shape} number {number}, {tone} skin tone"
-                    rows.append({"file_name": name, "text": text, "subcategory": shape, "style": style})
+                    row = {"file_name": name, "text": text, "subcategory": shape, "style": style}
+                    rows.append({**row, "unified": "0"})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -168,7 +169,12 @@ def test_real_pictures_reach_the_accuracy_of_the_judge_and_the_floor(measured, d
     emoji = read_emoji(data, size=SIZE)
     texts = list(emoji.pictures.texts)
     unseen, left_out = int(emoji.held_out.sum()), int(split_by_hash(texts, remainder=1).sum())
-    assert record.data == {"real": len(texts) - unseen, "seen": left_out, "held-out": unseen}
+    assert record.data == {
+        "reference": "training pictures",
+        "real": len(texts) - unseen,
+        "seen": left_out,
+        "held-out": unseen,
+    }
     for group in ("seen", "held-out"):
         for head in ("subcategory", "tone", "style"):
             drawn, real = (record.metric(f"{head}, {group}: {what}") for what in ("drawn", "real"))
@@ -222,7 +228,8 @@ def test_the_best_scale_is_the_one_that_agrees_and_files_are_written(
         model=str(latent_folder), data=data, judge=judge, features=features, scales=(1.0, 3.0), count=60
     )
     out = tmp_path / "out"
-    record = evaluate_files(settings, out)
+    record = evaluate_files(settings, out, command="melies evaluate words")
+    assert record.command == "melies evaluate words"
     assert record.notes["scale"] == 3.0
     assert record.name == "words, scale 3"
     written = {path.name for path in out.iterdir()}
@@ -292,7 +299,7 @@ def test_a_model_of_classes_is_compared_in_pixels_and_judged_by_nobody(pixel_mod
     record = evaluate_files(settings, tmp_path / "out")
     assert record.metrics[0].name == "FD[8×8 pixels]"
     assert len(record.metrics) == 12
-    assert record.data == {"real": 24, "seen": 24}
+    assert record.data == {"reference": "test pictures", "real": 24, "seen": 24}
     assert "judge" not in record.notes
     for split in ("train", "test"):
         (tmp_path / "data" / split / "bag").rename(tmp_path / "data" / split / "hat")
@@ -317,7 +324,7 @@ def test_own_captions_without_any_split_are_measured_too(judge, features, latent
         steps=2,
     )
     record = evaluate_files(settings, tmp_path / "out")
-    assert record.data == {"real": 24, "seen": 20}
+    assert record.data == {"reference": "training pictures", "real": 24, "seen": 20}
     assert len(record.metrics) == 12  # nothing that the judge knows of is asked for
     for row in rows[:8]:
         (folder / row["file_name"]).unlink()
@@ -333,6 +340,7 @@ def test_own_captions_without_any_split_are_measured_too(judge, features, latent
     ("fields", "said"),
     [
         ({"count": 3}, "count"),
+        ({"count": 50_001}, "count"),
         ({"steps": 0}, "steps"),
         ({"scales": ()}, "at least one scale"),
         ({"scales": (2.0, 2.0)}, "each once"),

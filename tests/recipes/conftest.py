@@ -45,7 +45,7 @@ def write_emoji() -> Callable[[Path, int], Path]:
                     for tone in (None, *TONES):
                         text = f"{shape} {number}" + (f", {tone} skin tone" if tone else "")
                         for style in ("noto", "twemoji"):
-                            row = {"text": text, "subcategory": shape, "style": style}
+                            row = {"text": text, "subcategory": shape, "style": style, "unified": "0"}
                             rows.append({"file_name": f"{len(rows):04d}.png", "tags": ["figure"], **row})
                             file.writestr(
                                 f"{len(rows) - 1:04d}.png",

@@ -4,11 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from melies.data.images import ImageSet, read_images
 from melies.data.splits import held_out
+from melies.errors import UserError
 from melies.progress import Progress, silent
 
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
@@ -26,7 +28,13 @@ class Emoji:
     held_out: Bool[Tensor, " n"]
 
     def training(self) -> ImageSet:
-        """The pictures that may be trained on."""
+        """The pictures that may be trained on.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if bool(self.held_out.all()):
+            raise UserError("every picture is held out of training", remedy="add rows with other texts")
         return self.pictures.subset(~self.held_out)
 
     def unseen(self) -> ImageSet:
@@ -36,6 +44,8 @@ class Emoji:
 
 def read_emoji(data: Path | None, *, size: int, progress: Progress = silent) -> Emoji:
     """Read the set from `data`, or from where `melies data prepare emoji` puts it.
+
+    Only rows of that set, which have a column `unified`, are held out: a user's own are all trained on.
 
     Args:
         data: Folder or zip with `metadata.jsonl`; None for the usual places.
@@ -50,7 +60,8 @@ def read_emoji(data: Path | None, *, size: int, progress: Progress = silent) -> 
 
         data = find_data("emoji")
     pictures = read_images(data, size=size, progress=progress)
-    return Emoji(pictures=pictures, held_out=held_out(pictures.rows))
+    own = torch.tensor(["unified" in row for row in pictures.rows], dtype=torch.bool)
+    return Emoji(pictures=pictures, held_out=held_out(pictures.rows) & own)
 
 
 def skin_tone(text: str) -> int | None:

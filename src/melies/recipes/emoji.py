@@ -111,7 +111,10 @@ def run(
         UserError: If the pictures have no texts, or codec, network, size and model to start from do
             not fit each other.
     """
-    pictures = read_emoji(job.data, size=config.size, progress=job.progress).training()
+    everything = read_emoji(job.data, size=config.size, progress=job.progress)
+    pictures = everything.training()
+    if (count := int(everything.held_out.sum())) > 0:
+        job.say(f"{count} pictures of held-out compositions are not trained on")
     if pictures.texts is None:
         raise UserError(
             "the pictures have no texts", where=str(job.data), remedy="add a metadata.jsonl with `text`"
