@@ -27,10 +27,10 @@ class Settings:
 def asked(monkeypatch):
     calls = []
 
-    def evaluate_files(settings, out, *, progress):
+    def evaluate_files(settings, out, *, command, progress):
         calls.append((settings, out))
         metric = Metric("kernel distance", 0.25, "1", False, settings.count, (0.125, 0.5), 0)
-        return Record(name="pets", metrics=(metric,), notes={"scale": 2.0})
+        return Record(name="pets", metrics=(metric,), notes={"scale": 2.0}, command=command)
 
     module = ModuleType("melies.images.evaluate")
     module.__dict__.update(EvaluateSettings=Settings, evaluate_files=evaluate_files)
@@ -38,14 +38,16 @@ def asked(monkeypatch):
     return calls
 
 
-def test_arguments_become_settings_and_the_record_is_shown(run, asked):
+def test_arguments_become_settings_and_the_record_is_shown(run, asked, monkeypatch):
     done = run("evaluate", "runs/pets", "--count", "64", "--data", "real", "--out", "there")
     assert done.code == 0
     assert asked == [(Settings(model="runs/pets", data=Path("real"), count=64), Path("there"))]
     assert "kernel distance" in done.out
     assert "0.25" in done.out
     assert done.out.endswith("pets, written to there\n")
+    monkeypatch.setattr(sys, "argv", ["melies", "evaluate", "runs/pets", "--json"])
     data = run("evaluate", "runs/pets", "--json").json
+    assert data["command"] == "melies evaluate runs/pets --json"
     assert data["metrics"][0]["interval"] == [0.125, 0.5]
     assert (data["name"], data["notes"], data["out"]) == ("pets", {"scale": 2.0}, "out/evaluation")
 

@@ -1,5 +1,6 @@
 """`melies evaluate MODEL`: measure a model, write the record, show its numbers."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from tyro.conf import arg
 from melies.cli.output import Answer, Output, place, table
 from melies.cli.read import read_arguments
 from melies.errors import UserError
+from melies.machine import command_line
 
 Settings = TypeVar("Settings")
 
@@ -49,7 +51,12 @@ def evaluate(argv: Sequence[str]) -> Answer:
     arguments = read_arguments(
         Evaluate[EvaluateSettings], words, verb="evaluate", about=ABOUT, examples=EXAMPLES
     )
-    record = evaluate_files(arguments.settings, arguments.out, progress=arguments.output.progress)
+    record = evaluate_files(
+        arguments.settings,
+        arguments.out,
+        command=command_line(sys.argv),
+        progress=arguments.output.progress,
+    )
     return _answer(record, arguments.out)
 
 

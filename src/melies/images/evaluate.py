@@ -5,7 +5,6 @@ other: one whose features the distances are taken in, and one that judges what i
 model of classes is compared in plain pixels, averaged to 8×8, and is not judged.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,16 +23,14 @@ from melies.data.places import find_data
 from melies.data.splits import split_by_hash
 from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
-from melies.files import write_bytes
+from melies.files import file_sha256, write_bytes
 from melies.images.classifier import UNKNOWN, ImageClassifier, classify, labels_of
-from melies.images.generate import draw, load_diffusion, png_bytes
+from melies.images.generate import draw, png_bytes, read_diffusion
 from melies.images.model import ImageDiffusion
 from melies.interfaces import Metric
-from melies.machine import command_line
 from melies.metrics.agreement import agreement
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
-from melies.models import file_sha256
 from melies.progress import Progress, silent
 from melies.report.figure import grid, neighbours_figure
 from melies.report.record import Record, record_run, write_record
@@ -44,6 +41,12 @@ Features = Callable[[Tensor], Tensor]
 
 LEAST = 20
 """Fewer pictures than this measure nothing."""
+
+MOST = 50_000
+"""More pictures than this make no number surer, and are held in memory at once."""
+
+SHEET_ROWS, NEAR = 12, 16
+"""Pictures of one group on its sheet, and pictures whose neighbours are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range("count", self.count, low=LEAST, high=1_000_000)
+        check_range("count", self.count, low=LEAST, high=MOST)
         check_range("steps", self.steps, low=1, high=10_000)
         check_range("batch", self.batch, low=1, high=4_096)
         check_range("seed", self.seed, low=0, high=2**53)
@@ -113,23 +116,27 @@ class Question(NamedTuple):
     """Number of the text; the styles of one text are right or wrong together."""
 
 
-def evaluate_files(settings: EvaluateSettings, out: Path, *, progress: Progress = silent) -> Record:
+def evaluate_files(
+    settings: EvaluateSettings, out: Path, *, command: str = "", progress: Progress = silent
+) -> Record:
     """Measure a model at every scale; write one record per scale, the best one again, and figures.
 
     `record.json` is the scale with the best agreement on held-out compositions, or with the least
-    Fréchet distance where nobody judges.
+    Fréchet distance where nobody judges. `command` goes into the records: what makes them again.
 
     Raises:
         UserError: If the model, a classifier or the data is not found, or they do not fit.
     """
-    started = time.perf_counter()
-    model = load_diffusion(settings.model)
+    loaded = read_diffusion(settings.model)
+    model: ImageDiffusion = loaded.model
     if model.config.text is not None:
         real, groups, judge = _of_words(settings, model, progress)
         features, space = _learned_features(settings.features)
+        reference = "training pictures"
     else:
-        real, groups = _of_classes(settings, model, progress)
+        real, groups = _of_classes(settings, loaded, progress)
         judge, (features, space) = None, (pixel_features, "8×8 pixels")
+        reference = "test pictures"
     if len(groups["seen"].rows) < LEAST:
         raise UserError(
             f"{len(groups['seen'].rows)} real pictures are too few to measure with",
@@ -138,29 +145,33 @@ def evaluate_files(settings: EvaluateSettings, out: Path, *, progress: Progress 
         )
     real_features = features(real.pixels)
     questions = {name: _questions(judge, asked) for name, asked in groups.items()} if judge else {}
-    records, sheets, floors = {}, {}, []
+    notes = _notes(settings, loaded, judge)
+    sizes = {name: len(asked.rows) for name, asked in groups.items()}
+    records, sheets, near, floors = {}, {}, {}, []
     for scale in settings.scales:
         begun = time.perf_counter()
-        drawn = {name: _draw(model, asked, scale, settings, progress) for name, asked in groups.items()}
-        metrics = _distances(features(drawn["seen"]), real_features, space, settings.seed, floors)
-        if judge is not None:
-            for name, asked in questions.items():
-                metrics += _agreements(judge, name, asked, drawn[name], settings.seed)
+        metrics, sheets[scale] = [], {}  # of a group only what the figures show stays in memory
+        for name, asked in groups.items():
+            drawn = _draw(model, asked, scale, settings, progress)
+            if name == "seen":
+                metrics += _distances(features(drawn), real_features, space, settings.seed, floors)
+                near[scale] = drawn[_spread(len(drawn), NEAR)]
+            if judge is not None:
+                metrics += _agreements(judge, name, questions[name], drawn, settings.seed)
+            sheets[scale][name] = drawn[_spread(len(drawn), SHEET_ROWS)]
         records[scale] = record_run(
             f"{_plain(settings.model)}, scale {scale:g}",
             metrics,
-            data={"real": len(real), **{name: len(asked.rows) for name, asked in groups.items()}},
-            command=command_line(sys.argv),
+            data={"reference": reference, "real": len(real), **sizes},
+            command=command,
             duration_s=time.perf_counter() - begun,
-            notes=_notes(settings, model, scale, judge),
+            notes={"scale": scale, **notes},
         )
         write_record(out / f"scale-{scale:g}.json", records[scale])
-        sheets[scale] = drawn
     best = _best(records)
     write_record(out / "record.json", records[best])
-    _figures(settings, out, groups, sheets, best, features, real, real_features)
-    with progress(f"measured in {time.perf_counter() - started:.0f} s", total=1, unit="model") as track:
-        track.advance(1)
+    _sheets(out, groups, sheets)
+    _neighbours(out, groups["seen"], near[best], features, real, real_features)
     return records[best]
 
 
@@ -170,7 +181,7 @@ def _of_words(
     loaded = checkpoint.load(settings.judge)
     if not isinstance(loaded.model, ImageClassifier):
         raise UserError("not a classifier", where=settings.judge, remedy="melies train emoji-judge")
-    judge = Judge(loaded.model, f"{_plain(settings.judge)}@{_digest(settings.judge)}")
+    judge = Judge(loaded.model, f"{_plain(settings.judge)}@{_digest(loaded)[:8]}")
     emoji = read_emoji(settings.data, size=model.config.size, progress=progress)
     training = emoji.training()
     if training.texts is None:
@@ -199,13 +210,14 @@ def _unknown_to(provenance: Mapping[str, Any], pictures: ImageSet) -> ImageSet:
 
 
 def _of_classes(
-    settings: EvaluateSettings, model: ImageDiffusion, progress: Progress
+    settings: EvaluateSettings, loaded: checkpoint.Loaded, progress: Progress
 ) -> tuple[ImageSet, dict[str, Asked]]:
-    source = settings.data or find_data(_recipe(settings.model))
-    size, channels = model.config.size, model.config.channels
+    recipe = str(loaded.provenance.get("recipe", _plain(settings.model)))
+    source = settings.data or find_data(recipe)
+    size, channels = loaded.config.size, loaded.config.channels
     real = read_images(source, size=size, channels=channels, split="test", progress=progress)
     chosen = _some(real, settings)
-    if chosen.labels is None or not set(chosen.classes) <= set(model.config.classes):
+    if chosen.labels is None or not set(chosen.classes) <= set(loaded.config.classes):
         raise UserError("the classes of the pictures are not those of the model", where=str(source))
     names = [chosen.classes[label] for label in chosen.labels.tolist()]
     return real, {"seen": Asked(chosen, [], names)}
@@ -245,10 +257,11 @@ def pixel_features(pixels: UInt8[Tensor, "n c h w"]) -> Tensor:
 
 
 def _learned_features(name: str) -> tuple[Features, str]:
-    model = checkpoint.load(name).model
+    loaded = checkpoint.load(name)
+    model = loaded.model
     if not isinstance(model, ImageClassifier):
         raise UserError("not a classifier", where=name, remedy="melies train emoji-features")
-    return lambda pixels: classify(model, pixels).features, f"{_plain(name)}@{_digest(name)}"
+    return lambda pixels: classify(model, pixels).features, f"{_plain(name)}@{_digest(loaded)[:8]}"
 
 
 def _distances(generated: Tensor, real: Tensor, space: str, seed: int, floors: list[Metric]) -> list[Metric]:
@@ -319,53 +332,50 @@ def _best(records: Mapping[float, Record]) -> float:
     return max(records, key=merit)
 
 
-def _figures(
-    settings: EvaluateSettings,
-    out: Path,
-    groups: Mapping[str, Asked],
-    sheets: Mapping[float, Mapping[str, Tensor]],
-    best: float,
-    features: Features,
-    real: ImageSet,
-    real_features: Tensor,
-) -> None:
-    """One sheet of prompts by scales for each group, and the nearest training pictures of 16."""
+def _sheets(out: Path, groups: Mapping[str, Asked], sheets: Mapping[float, Mapping[str, Tensor]]) -> None:
+    """One sheet of prompts by scales for each group."""
     for name, asked in groups.items():
         labels = asked.prompts or asked.classes
-        places = torch.linspace(0, len(labels) - 1, min(12, len(labels))).round().long()
-        rows = [asked.rows.pixels[places], *(sheets[scale][name][places] for scale in settings.scales)]
+        places = _spread(len(labels), SHEET_ROWS)
+        columns = [asked.rows.pixels[places], *(drawn[name] for drawn in sheets.values())]
         sheet = grid(
-            _coloured(torch.stack(rows, 1).flatten(0, 1)),
-            columns=len(rows),
+            _coloured(torch.stack(columns, 1).flatten(0, 1)),
+            columns=len(columns),
             row_labels=[labels[i] for i in places.tolist()],
-            column_labels=["real", *(f"scale {scale:g}" for scale in settings.scales)],
+            column_labels=["real", *(f"scale {scale:g}" for scale in sheets)],
             zoom=max(1, 96 // asked.rows.pixels.shape[-1]),
         )
         write_bytes(out / f"{name}.png", png_bytes(sheet, {}))
-    asked, drawn = groups["seen"], sheets[best]["seen"]
-    places = torch.linspace(0, len(drawn) - 1, min(16, len(drawn))).round().long()
-    found = nearest(features(drawn[places]), real_features, k=3)
+
+
+def _neighbours(
+    out: Path, asked: Asked, drawn: Tensor, features: Features, real: ImageSet, real_features: Tensor
+) -> None:
+    """The nearest pictures of the reference, of some drawn ones."""
+    labels = asked.prompts or asked.classes
+    found = nearest(features(drawn), real_features, k=3)
     sheet = neighbours_figure(
-        _coloured(drawn[places]),
+        _coloured(drawn),
         [_coloured(real.pixels[row]) for row in found.indices],
         distances=found.distances.tolist(),
-        captions=[(asked.prompts or asked.classes)[i] for i in places.tolist()],
+        captions=[labels[i] for i in _spread(len(labels), NEAR).tolist()],
         across=4,
         zoom=max(1, 64 // drawn.shape[-1]),
     )
     write_bytes(out / "neighbours.png", png_bytes(sheet, {}))
 
 
-def _notes(
-    settings: EvaluateSettings, model: ImageDiffusion, scale: float, judge: Judge | None
-) -> dict[str, Any]:
-    trained = checkpoint.load(settings.model).provenance
+def _spread(n: int, most: int) -> Int64[Tensor, " k"]:
+    """At most `most` places, evenly over `n`."""
+    return torch.linspace(0, n - 1, min(most, n)).round().long()
+
+
+def _notes(settings: EvaluateSettings, loaded: checkpoint.Loaded, judge: Judge | None) -> dict[str, Any]:
     return {
-        "scale": scale,
         "settings": {"steps": settings.steps, "sampler": settings.sampler, "seed": settings.seed},
-        "weights_sha256": _digest(settings.model, 64),
-        "num_weights": sum(parameter.numel() for parameter in model.parameters()),
-        "trained": dict(trained),
+        "weights_sha256": _digest(loaded),
+        "num_weights": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "trained": dict(loaded.provenance),
         **({"judge": judge.name} if judge else {}),
     }
 
@@ -374,15 +384,9 @@ def _coloured(pixels: Tensor) -> Tensor:
     return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
 
 
-def _digest(name: str, length: int = 8) -> str:
-    folder = checkpoint.locate(name)
-    file = folder / "ema.safetensors"
-    return file_sha256(file if file.exists() else folder / "weights.safetensors")[:length]
+def _digest(loaded: checkpoint.Loaded) -> str:
+    return file_sha256(checkpoint.weights_file(loaded.folder))
 
 
 def _plain(name: str) -> str:
     return Path(name).name
-
-
-def _recipe(name: str) -> str:
-    return str(checkpoint.load(name).provenance.get("recipe", _plain(name)))

@@ -220,6 +220,15 @@ def load_diffusion(name: str | Path) -> ImageDiffusion:
     Raises:
         UserError: If it is not found, damaged, or another kind of model.
     """
+    return read_diffusion(name).model
+
+
+def read_diffusion(name: str | Path) -> checkpoint.Loaded:
+    """A diffusion model with where it comes from; otherwise as `load_diffusion`.
+
+    Raises:
+        UserError: If it is not found, damaged, or another kind of model.
+    """
     loaded = checkpoint.load(name)
     if not isinstance(loaded.model, ImageDiffusion):
         raise UserError(
@@ -228,7 +237,8 @@ def load_diffusion(name: str | Path) -> ImageDiffusion:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for part in loaded.model.parts.values():
         part.to(device)
-    return loaded.model.to(device)
+    loaded.model.to(device)
+    return loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
