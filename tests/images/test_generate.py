@@ -10,6 +10,7 @@ from PIL import Image
 
 from melies import checkpoint
 from melies.diffusion import GRIDS, SAMPLERS
+from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError
 from melies.images.generate import (
     draw,
@@ -19,7 +20,11 @@ from melies.images.generate import (
     redraw_file,
     sigma_grid,
 )
+from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.images.settings import DrawSettings, read_settings
+from melies.nn.transformer import TransformerConfig
+from melies.text.config import TextConfig
+from melies.text.learned import build_vocabulary
 
 PROMPTS = ["a mechanic, dark skin tone", "a polar bear"]
 
@@ -94,6 +99,35 @@ def test_classes_are_drawn_by_name(pixel_model):
         draw(pixel_model, classes=["cot"], num_steps=3)
     with pytest.raises(UserError, match="does not read text"):
         draw(pixel_model, ["a coat"], num_steps=3)
+
+
+def test_what_is_not_wanted_has_words_but_not_the_wanted_class():
+    network = TransformerConfig(
+        channels=3, size=8, patch=2, dim=32, depth=1, head_dim=16, text_dim=16, num_classes=2
+    )
+    text = TextConfig(
+        name="learned", vocabulary=build_vocabulary(PROMPTS), dim=16, max_tokens=12, num_heads=2
+    )
+    config = ImageDiffusionConfig(network=network, size=8, text=text, classes=("noto", "twemoji"))
+    asked = {}
+
+    class Watch(ClassifierFreeGuidance):
+        def bind(self, branches, sigmas):
+            asked.update({name: branch.condition for name, branch in branches.items()})
+            return super().bind(branches, sigmas)
+
+    watch = Watch(scale=2.0)
+    draw(
+        ImageDiffusion(config).eval(),
+        PROMPTS,
+        classes=["noto"] * 2,
+        negative="a",
+        num_steps=1,
+        guidance=watch,
+    )
+    assert not asked["negative"]["present.class"].any()
+    assert asked["negative"]["present.text"].all()
+    assert "present.class" not in asked["conditional"]
 
 
 def test_a_model_without_classes_says_so(latent_model):

@@ -146,7 +146,9 @@ def _draw_batch(
         "null": Branch(model, model.null_condition(condition)),
     }
     if negative:
-        unwanted = {**condition, **model.condition_on([negative] * b)}
+        null = model.null_condition(condition)  # the class that is wanted is not part of what is not
+        unwanted = {**null, **model.condition_on([negative] * b)}
+        unwanted["present.text"] = torch.ones(b, dtype=torch.bool, device=model.device)
         branches["negative"] = Branch(model, unwanted)
     denoise = guidance.bind(branches, sigmas)
     start = torch.zeros(b, *model.shape, device=model.device)
@@ -215,16 +217,12 @@ def ticking(denoise: Denoise, sigmas: Tensor, tick: Callable[[], None]) -> Denoi
 
 
 def load_diffusion(name: str | Path) -> ImageDiffusion:
-    """A diffusion model by name or path, on the GPU where there is one.
-
-    Raises:
-        UserError: If it is not found, damaged, or another kind of model.
-    """
+    """The model alone, as `read_diffusion` finds it, with the same errors."""
     return read_diffusion(name).model
 
 
 def read_diffusion(name: str | Path) -> checkpoint.Loaded:
-    """A diffusion model with where it comes from; otherwise as `load_diffusion`.
+    """A diffusion model by name or path, with what its checkpoint says; on the GPU where there is one.
 
     Raises:
         UserError: If it is not found, damaged, or another kind of model.
