@@ -14,7 +14,7 @@ from melies.images.settings import DrawSettings
 @pytest.fixture
 def asked(monkeypatch):
     """What the drawing was asked for, in place of the drawing."""
-    from melies.images.generate import GenerateReport
+    from melies.images.pictures import GenerateReport
 
     calls = []
 
@@ -25,7 +25,7 @@ def asked(monkeypatch):
             pictures=pictures, grid=out / "grid.png", seconds=1.25, notes=("not read: 'x'",)
         )
 
-    monkeypatch.setattr("melies.images.generate.generate_files", generate_files)
+    monkeypatch.setattr("melies.images.pictures.generate_files", generate_files)
     return calls
 
 

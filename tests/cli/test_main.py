@@ -146,7 +146,7 @@ def fail_with(monkeypatch, error: BaseException):
     def fail(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("melies.images.generate.generate_files", fail)
+    monkeypatch.setattr("melies.images.pictures.generate_files", fail)
 
 
 ARGV = ("generate", "a bear", "--quiet")
@@ -212,13 +212,13 @@ def test_debug_shows_where_a_mistake_was_found(run, monkeypatch):
 
 
 def test_with_json_whatever_a_library_prints_goes_to_the_error_stream(run, monkeypatch):
-    from melies.images.generate import GenerateReport
+    from melies.images.pictures import GenerateReport
 
     def chatty(*_args, **_kwargs):
         print("hello from a library")
         return GenerateReport(pictures=(), grid=None, seconds=0.5)
 
-    monkeypatch.setattr("melies.images.generate.generate_files", chatty)
+    monkeypatch.setattr("melies.images.pictures.generate_files", chatty)
     done = run(*ARGV, "--json")
     assert done.json == {"pictures": [], "grid": None, "seconds": 0.5, "notes": []}
     assert "hello from a library" in done.err

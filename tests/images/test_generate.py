@@ -14,13 +14,12 @@ from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError
 from melies.images.generate import (
     draw,
-    generate_files,
     keep_outside,
     load_diffusion,
-    redraw_file,
     sigma_grid,
 )
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
+from melies.images.pictures import generate_files, redraw_file
 from melies.images.settings import DrawSettings, read_settings
 from melies.nn.transformer import TransformerConfig
 from melies.text.config import TextConfig
@@ -227,12 +226,12 @@ class TestFiles:
     def test_another_version_of_melies_is_said(self, settings, tmp_path, monkeypatch):
         picture = generate_files(replace(settings, count=1), tmp_path / "out").pictures[0]
         assert redraw_file(picture, tmp_path / "again").notes == ()
-        monkeypatch.setattr("melies.images.generate.__version__", "99")
+        monkeypatch.setattr("melies.images.pictures.__version__", "99")
         (note,) = redraw_file(picture, tmp_path / "again").notes
         assert "now by 99" in note
 
     def test_too_many_pictures_for_a_sheet_are_drawn_without_one(self, settings, tmp_path, monkeypatch):
-        monkeypatch.setattr("melies.images.generate.MAX_SHEET_PIXELS", 5 * 128**2)
+        monkeypatch.setattr("melies.images.pictures.MAX_SHEET_PIXELS", 5 * 128**2)
         report = generate_files(settings, tmp_path)
         assert len(report.pictures) == 6
         assert report.grid is None

@@ -79,7 +79,7 @@ def generate(argv: Sequence[str]) -> Answer:
     settings = DrawSettings(**{name: getattr(arguments, name) for name in SETTINGS})
     arguments.output.say(f"loading the model {settings.model}")
 
-    from melies.images.generate import generate_files
+    from melies.images.pictures import generate_files
 
     report = generate_files(settings, arguments.out, progress=arguments.output.progress)
     return _answer(report)
@@ -95,7 +95,7 @@ def _again(arguments: Generate) -> Answer:
             remedy="give either --from or what to draw",
         )
 
-    from melies.images.generate import redraw_file
+    from melies.images.pictures import redraw_file
 
     return _answer(redraw_file(arguments.source, arguments.out, progress=arguments.output.progress))  # type: ignore[arg-type]
 

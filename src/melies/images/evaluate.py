@@ -25,8 +25,9 @@ from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
 from melies.files import file_sha256, write_bytes
 from melies.images.classifier import UNKNOWN, ImageClassifier, classify, labels_of
-from melies.images.generate import draw, png_bytes, read_diffusion
+from melies.images.generate import draw, read_diffusion
 from melies.images.model import ImageDiffusion
+from melies.images.pictures import png_bytes
 from melies.interfaces import Metric
 from melies.metrics.agreement import agreement
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc

@@ -1,4 +1,4 @@
-"""Draw pictures: words or classes in, pictures out, in memory or as files.
+"""Draw pictures: words or classes in, pictures out, in memory; `images/pictures.py` writes them as files.
 
 One sampling step reads in three files: `diffusion/sample.py` (the sampler), `diffusion/guidance/`
 (the branches it combines) and `nn/` (the network).
@@ -6,39 +6,24 @@ One sampling step reads in three files: `diffusion/sample.py` (the sampler), `di
 
 import functools
 import inspect
-import io
-import json
-import re
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from melies import checkpoint
 from melies.config import check_range
-from melies.data.pixels import decode
 from melies.diffusion import GRIDS, SAMPLERS
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
-from melies.files import file_sha256, write_bytes, write_text
 from melies.images.model import ImageDiffusion
-from melies.images.settings import KEY, DrawSettings, describe, input_digests, read_input, read_settings
 from melies.interfaces import Branch, Denoise, Guidance, Noise
 from melies.optional import import_from
 from melies.progress import Progress, silent
-from melies.report.figure import grid as picture_grid
 from melies.rng import noise_for
 from melies.transform import PixelRange
-from melies.version import __version__
-
-MAX_SHEET_PIXELS = 16_000_000
-"""Pixels of all pictures on one sheet; a larger run is left without one."""
 
 
 @torch.no_grad()
@@ -237,167 +222,3 @@ def read_diffusion(name: str | Path) -> checkpoint.Loaded:
         part.to(device)
     loaded.model.to(device)
     return loaded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateReport:
-    """What a run wrote."""
-
-    pictures: tuple[Path, ...]
-    """One PNG each, with its settings inside and in a JSON file beside it."""
-    grid: Path | None
-    """All of them on one sheet, a row per prompt; None for a single picture, or for too many."""
-    seconds: float
-    """From the loaded model to the last file."""
-    notes: tuple[str, ...] = ()
-    """What the user should know, such as words that the encoder did not read."""
-
-
-def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = silent) -> GenerateReport:
-    """Draw every picture of `settings` into `out`: PNG, JSON beside it, and a grid.
-
-    Raises:
-        UserError: If the model or a picture is not found, or the model cannot do what is asked.
-    """
-    model, weights = _load_for(settings.model)
-    inputs = input_digests(settings)
-    started = time.perf_counter()
-    written, sheets, sheet, notes = [], [], None, list(_unread(model, settings))
-    zoom = max(1, 128 // model.config.size)
-    fits = settings.total * (zoom * model.config.size) ** 2 <= MAX_SHEET_PIXELS
-    if not fits:
-        notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
-    for start in range(0, settings.total, settings.batch):
-        indices = range(start, min(start + settings.batch, settings.total))
-        pixels = _draw_indices(model, settings, indices, progress)
-        if fits:
-            sheets.append(pixels)
-        for index, picture in zip(indices, pixels, strict=True):
-            written.append(
-                _write_picture(out, picture, describe(settings, index, weights=weights, inputs=inputs))
-            )
-    if fits and settings.total > 1:
-        labels = [settings.label(row * settings.count) for row in range(settings.num_rows)]
-        image = picture_grid(
-            torch.cat(sheets).expand(-1, 3, -1, -1), columns=settings.count, row_labels=labels, zoom=zoom
-        )
-        sheet = free_path(out / "grid.png")
-        write_bytes(sheet, png_bytes(image, {}))
-    return GenerateReport(
-        pictures=tuple(written),
-        grid=sheet,
-        seconds=time.perf_counter() - started,
-        notes=tuple(notes),
-    )
-
-
-def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> GenerateReport:
-    """Draw a picture again from the settings inside it: the same bytes on one machine and version.
-
-    The pictures that were drawn in one batch with it are computed again too, because what else is
-    in a batch decides the last bit of a sum.
-
-    Raises:
-        UserError: If the picture carries no settings, or its model or the picture that it started
-            from is not found or has changed.
-    """
-    settings, index, weights, inputs, version = read_settings(picture)
-    model, found = _load_for(settings.model)
-    if found != weights:
-        raise UserError(
-            f"drawn with other weights ({weights[:12]}) than those of {settings.model!r} now ({found[:12]})",
-            where=str(picture),
-            remedy="use the version of the model that it was drawn with",
-        )
-    for name, digest in input_digests(settings).items():
-        if digest != inputs.get(name):
-            raise UserError(
-                f"{getattr(settings, name)!r} is no longer the picture that --{name} was given",
-                where=str(picture),
-                remedy="put the earlier one back",
-            )
-    started = time.perf_counter()
-    first = index - index % settings.batch
-    indices = range(first, min(first + settings.batch, settings.total))
-    pixels = _draw_indices(model, settings, indices, progress)
-    said = describe(settings, index, weights=weights, inputs=inputs)
-    path = _write_picture(out, pixels[index - first], said)
-    other = f"drawn by melies {version}, now by {__version__}: the pixels may differ"
-    notes = () if version == __version__ else (other,)
-    return GenerateReport(pictures=(path,), grid=None, seconds=time.perf_counter() - started, notes=notes)
-
-
-def _draw_indices(
-    model: ImageDiffusion, settings: DrawSettings, indices: range, progress: Progress
-) -> Tensor:
-    size, channels, b = model.config.size, model.config.channels, len(indices)
-    init = None if settings.init is None else _read_picture(settings.init, size, channels, b)
-    mask = None if settings.mask is None else _read_picture(settings.mask, size, 1, b)
-    return draw(
-        model,
-        [settings.prompt_of(i) for i in indices] if settings.prompts else [],
-        classes=[settings.class_of(i) for i in indices] if settings.classes else [],
-        negative=settings.negative,
-        scale=settings.scale,
-        num_steps=settings.steps,
-        sampler=settings.sampler,
-        grid=settings.grid,
-        eta=settings.eta,
-        seeds=[settings.seed_of(i) for i in indices],
-        init=init,
-        strength=settings.strength,
-        mask=mask,
-        batch_size=settings.batch,
-        progress=progress,
-    )
-
-
-def _load_for(name: str) -> tuple[ImageDiffusion, str]:
-    return load_diffusion(name), file_sha256(checkpoint.weights_file(checkpoint.locate(name)))
-
-
-def _read_picture(path: str, size: int, channels: int, b: int) -> Tensor:
-    pixels = torch.from_numpy(decode(read_input(path), size=size, channels=channels, where=path))
-    return pixels.expand(b, -1, -1, -1)
-
-
-def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any]) -> Path:
-    """One PNG with what it says of itself inside, and the same as JSON beside it."""
-    array = pixels.permute(1, 2, 0).numpy()
-    image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-    data = png_bytes(image, {KEY: json.dumps(said, ensure_ascii=False)})
-    slug = re.sub(r"[^\w]+", "-", said["prompt"].lower()).strip("-")[:60].strip("-") or "picture"
-    path = free_path(out / f"{slug}-{said['seed']}.png", data)
-    write_bytes(path, data)
-    write_text(path.with_suffix(".json"), json.dumps(said, indent=1, ensure_ascii=False) + "\n")
-    return path
-
-
-def free_path(path: Path, data: bytes | None = None) -> Path:
-    """`path`, or `path-2`, `path-3` …: the first that is free or already holds exactly `data`."""
-    candidate, number = path, 1
-    while candidate.exists() and (data is None or candidate.read_bytes() != data):
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
-
-
-def png_bytes(image: Image.Image, texts: dict[str, str]) -> bytes:
-    """A PNG with text chunks; equal input gives equal bytes."""
-    info = PngImagePlugin.PngInfo()
-    for name, text in texts.items():
-        info.add_itxt(name, text)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info, compress_level=6)
-    return buffer.getvalue()
-
-
-def _unread(model: ImageDiffusion, settings: DrawSettings) -> tuple[str, ...]:
-    if not settings.prompts:
-        return ()
-    encoder: Any = model.text_encoder
-    notes = []
-    for prompt in [*settings.prompts, *([settings.negative] if settings.negative else [])]:
-        if cut := encoder.cut(prompt):
-            notes.append(f"the prompt is longer than {encoder.max_tokens} tokens; not read: {cut!r}")
-    return tuple(notes)
