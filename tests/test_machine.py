@@ -5,12 +5,13 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from melies import machine
-from melies.machine import command_line, commit, hardware, versions, without_places
+from melies.machine import command_line, commit, hardware, keep_freed_memory, versions, without_places
 from melies.version import __version__
 
 
@@ -26,6 +27,29 @@ def test_neither_the_host_nor_a_place_on_it_is_named():
     assert not re.search(rf"\b{re.escape(platform.node())}\b", said)
     for folder in (Path.home(), Path.cwd(), Path(machine.__file__).parent):
         assert f"{folder}/" not in said
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_freed_memory_stays_with_the_process(monkeypatch):
+    program = (
+        "import resource, torch; from melies.machine import keep_freed_memory; {ask}\n"
+        "for _ in range(10): parts = [torch.ones(1 << 20) for _ in range(8)]; del parts\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    faults = {}
+    for ask in ("assert keep_freed_memory()", "pass"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(ask=ask)], capture_output=True, text=True, check=True
+        )
+        faults[ask] = int(done.stdout)
+    # 32 MiB of pages of 4 KiB, brought in once instead of ten times.
+    assert faults["pass"] - faults["assert keep_freed_memory()"] > 5 * (8 << 10)
+
+
+def test_the_users_own_choice_of_memory_stays(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert not keep_freed_memory()
 
 
 def test_versions_of_what_is_installed():

@@ -33,7 +33,7 @@ from benchmarks.ratio.training import StepConfig, build_gradient_pair, build_ste
 from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import Metric
-from melies.machine import command_line
+from melies.machine import command_line, keep_freed_memory
 from melies.report.record import Record, record_run, write_record
 from melies.report.table import format_numbers
 
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, write the records, print a table; 1 if a promise is not kept, 2 for a user's mistake."""
     config = tyro.cli(RatioConfig, args=arguments, description=__doc__)
     torch.set_num_threads(config.threads)
+    keep_freed_memory()  # for both sides: it is the process's
     try:
         records = [record for name in config.only for record in COMPARISONS[name](config)]
     except UserError as error:
@@ -84,7 +85,8 @@ def compare_sampling(config: RatioConfig) -> Iterator[Record]:
     """Both samplers, with and without guidance; and what the loop itself costs."""
     started = time.perf_counter()
     exact = build_pairs(config.draw, build_network(config.draw, torch.float64), torch.float64)
-    differences = {pair.name: check_equal(pair, rtol=1e-5, atol=1e-5) for pair in exact}
+    # diffusers keeps its schedule in float32, whose rounding a network and its guidance amplify over the steps
+    differences = {pair.name: check_equal(pair, rtol=1e-4, atol=1e-4) for pair in exact}
     clocked = Clocked(build_network(config.draw, torch.float32))
     plain = build_pairs(config.draw, clocked.network, torch.float32)
     timings = [time_in_turn(pair, rounds=config.rounds) for pair in plain]

@@ -69,7 +69,10 @@ def _run(argv: list[str], json: bool) -> int:
     verb, rest = find_verb(argv)
 
     from melies.cli.output import Output, print_answer
+    from melies.machine import keep_freed_memory
     from melies.optional import import_from
+
+    keep_freed_memory()
 
     call = import_from(VERBS[verb].call)
     # With --json nothing else may reach standard output, whatever a library prints.

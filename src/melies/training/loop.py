@@ -19,7 +19,7 @@ from melies import checkpoint
 from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import Objective
-from melies.machine import commit, hardware, versions
+from melies.machine import commit, hardware, keep_freed_memory, versions
 from melies.progress import Progress, silent
 from melies.rng import generator_for
 from melies.training.ema import EMA
@@ -139,6 +139,7 @@ def train(
     """
     from accelerate import Accelerator
 
+    keep_freed_memory()
     accelerator = Accelerator(mixed_precision="no")  # it keeps one precision per process; a run has its own
     if config.batch_size % (accelerator.num_processes * config.accumulate):
         raise UserError(

@@ -100,13 +100,14 @@ class ClassifierFreeGuidance:
             raise ValueError(f"guidance at scale {self.scale} lacks the branch {', '.join(missing)}")
         planner = Planner(branches)
         levels = sigmas[:-1].detach().cpu().double()
-        constant = table if bool((table == table[:, :1]).all()) else None
+        constant = bool((table == table[:, :1]).all())
+        always = _needed(table[:, 0], other)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             # A scale that never changes is not looked up, which spares a GPU the wait for σ.
-            steps = None if constant is not None and trace is None else _steps(sigma, levels)
-            scale = table[:, 0] if constant is not None else _scales(table, steps)
-            names = _needed(scale, other)
+            steps = None if constant and trace is None else _steps(sigma, levels)
+            scale = table[:, 0] if constant else _scales(table, steps)
+            names = always if constant else _needed(scale, other)
             x0 = planner.evaluate(names, x, sigma)
             guided = _combine(x0, other, scale)
             if trace is not None and steps is not None:
