@@ -85,7 +85,7 @@ def compare_sampling(config: RatioConfig) -> Iterator[Record]:
     """Both samplers, with and without guidance; and what the loop itself costs."""
     started = time.perf_counter()
     exact = build_pairs(config.draw, build_network(config.draw, torch.float64), torch.float64)
-    # diffusers keeps its schedule in float32, whose rounding a network and its guidance amplify over the steps
+    # diffusers keeps its schedule in float32; network and guidance amplify that rounding over the steps
     differences = {pair.name: check_equal(pair, rtol=1e-4, atol=1e-4) for pair in exact}
     clocked = Clocked(build_network(config.draw, torch.float32))
     plain = build_pairs(config.draw, clocked.network, torch.float32)
