@@ -33,6 +33,11 @@ KINDS = {
     "image-codec": "melies.images.codec:restore",
     "image-diffusion": "melies.images.model:restore",
     "image-classifier": "melies.images.classifier:restore",
+    "autoencoder": "melies.autoencoders.ae:restore",
+    "vae": "melies.autoencoders.vae:restore",
+    "vqvae": "melies.autoencoders.vqvae:restore",
+    "code-prior": "melies.autoencoders.prior:restore",
+    "gan": "melies.gan.model:restore",
 }
 """How each kind of model is built again: `restore(config: dict, transforms, parts) → model`."""
 

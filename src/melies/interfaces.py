@@ -106,6 +106,37 @@ class Codec(Protocol):
     def decode(self, latents: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class PictureModel(Protocol):
+    """What every family of generative models can do with pictures, whatever it is made of.
+
+    Pictures are float (b, c, h, w) in [−1, 1]; labels are int64 (b,) numbers of `classes`, or None
+    for a model without classes.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes it can be asked for; empty where it has none."""
+        ...
+
+    def encode(self, pixels: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures to latents (b, …), such that straight ways between two of them make sense."""
+        ...
+
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents to pictures."""
+        ...
+
+    def sample(self, num: int, *, noise: Noise, labels: Tensor | None = None) -> Tensor:
+        """`num` new pictures; all randomness comes from `noise`, so one seed gives one picture."""
+        ...
+
+
 class TextStates(NamedTuple):
     """What a text encoder says of a batch of texts."""
 
