@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from melies.config import check_positive, check_range, from_json
-from melies.errors import UserError
-from melies.nn.residual import Residual
+from melies.config import check_positive, from_json
+from melies.nn.pyramid import check_widths, down, up
 from melies.transform import Transform
 
 
@@ -37,12 +36,7 @@ class CodecConfig:
         """Check the ranges."""
         for name in ("channels", "latent_channels", "encoder_blocks", "decoder_blocks"):
             check_positive(name, getattr(self, name))
-        if not self.widths:
-            raise UserError("at least one width is needed", where="CodecConfig.widths")
-        for width in self.widths:
-            check_range("widths", width, low=8)
-            if width % 8:
-                raise UserError(f"width {width} is not a multiple of 8", where="CodecConfig.widths")
+        check_widths(self.widths, where="CodecConfig.widths")
 
     @property
     def reduction(self) -> int:
@@ -61,21 +55,15 @@ class ImageCodec(nn.Module):
         self.transforms: dict[str, Transform] = dict(transforms or {})
         self.parts: dict[str, nn.Module] = {}
         widths, latent = config.widths, config.latent_channels
-        down: list[nn.Module] = []
-        for i, width in enumerate(widths):
-            before = config.channels if i == 0 else widths[i - 1]
-            down += [
-                nn.PixelUnshuffle(2),
-                nn.Conv2d(4 * before, width, 3 if i == 0 else 1, padding=int(i == 0)),
-            ]
-            down += [Residual(width) for _ in range(config.encoder_blocks)]
-        self.encoder = nn.Sequential(*down, nn.GroupNorm(8, widths[-1]), nn.Conv2d(widths[-1], 2 * latent, 1))
-        up: list[nn.Module] = [nn.Conv2d(latent, widths[-1], 3, padding=1)]
-        for i, width in reversed(list(enumerate(widths))):
-            up += [Residual(width) for _ in range(config.decoder_blocks)]
-            after = config.channels if i == 0 else widths[i - 1]
-            up += [nn.Conv2d(width, 4 * after, 3 if i == 0 else 1, padding=int(i == 0)), nn.PixelShuffle(2)]
-        self.decoder = nn.Sequential(*up)
+        self.encoder = nn.Sequential(
+            *down(config.channels, widths, blocks=config.encoder_blocks),
+            nn.GroupNorm(8, widths[-1]),
+            nn.Conv2d(widths[-1], 2 * latent, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent, widths[-1], 3, padding=1),
+            *up(config.channels, widths, blocks=config.decoder_blocks),
+        )
 
     def posterior(self, pixels: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (b, d, h/r, w/r), before standardisation."""
