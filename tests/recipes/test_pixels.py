@@ -17,7 +17,7 @@ from melies.images.model import ImageDiffusion
 from melies.nn.unet import UNet, UNetConfig
 from melies.recipes import cifar10, fashion_mnist
 from melies.recipes.job import Job
-from melies.recipes.pixels import PixelDiffusionConfig, class_batches
+from melies.recipes.pixels import PixelDiffusionConfig
 from melies.training.log import read_log
 from melies.training.loop import TrainingConfig
 from melies.transform import PixelRange
@@ -167,19 +167,6 @@ def test_a_network_that_the_model_cannot_use_is_refused(tmp_path):
         config = tiny(network=replace(tiny().network, **fields))
         with pytest.raises(UserError, match=message):
             cifar10.run(config, Job(data=data, out=tmp_path / "run", say=lambda line: None))
-
-
-def test_half_of_the_pictures_are_mirrored_and_the_stream_depends_on_position_only(tmp_path):
-    pictures = read_images(write_pictures(tmp_path / "two"), size=SIZE, channels=1)
-    plain, flipping = (class_batches(tiny(flip=flip), pictures) for flip in (False, True))
-    a, b = plain(0, 960), flipping(0, 960)
-    same = (a["x0"] == b["x0"]).flatten(1).all(1)
-    mirrored = (a["x0"].flip(-1) == b["x0"]).flatten(1).all(1)
-    assert (same ^ mirrored).all()
-    assert 0.42 < mirrored.float().mean() < 0.58  # 960 draws: five standard deviations
-    assert torch.equal(a["class"], b["class"])
-    parts = [flipping(start, 320)["x0"] for start in (640, 0, 320)]
-    assert torch.equal(torch.cat([parts[1], parts[2], parts[0]]), b["x0"])
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -1,6 +1,5 @@
 """Diffusion of small pictures with classes, in pixels: what the CIFAR-10 and Fashion-MNIST recipes share."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +8,8 @@ from torch import Tensor, nn
 
 from melies import checkpoint
 from melies.config import check_positive, check_range
-from melies.data.balance import index_stream, uniform_at
-from melies.data.images import ImageSet, read_images
+from melies.data.batches import picture_batches
+from melies.data.images import read_images
 from melies.data.places import find_data
 from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
 from melies.errors import UserError
@@ -22,7 +21,6 @@ from melies.recipes.job import Job
 from melies.report.figure import grid
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
-from melies.transform import PixelRange
 
 PREVIEW_ROWS = 4
 """Pictures of each class in a preview."""
@@ -78,7 +76,7 @@ def train_pixels(
     return train(
         model,
         [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config))],
-        class_batches(config, pictures),
+        picture_batches(pictures, seed=config.training.seed, flip=config.flip),
         config.training,
         out=job.out,
         resume=job.resume,
@@ -118,31 +116,11 @@ def _build(config: PixelDiffusionConfig, classes: tuple[str, ...], start_from: s
     return model.train()
 
 
-def class_batches(
-    config: PixelDiffusionConfig, pictures: ImageSet
-) -> Callable[[int, int], dict[str, Tensor]]:
-    """Pictures in epochs, mirrored or not, with their classes, as a function of position."""
-    if pictures.labels is None:
-        raise ValueError("pictures without classes")
-    pixels, labels, seed = pictures.pixels, pictures.labels, config.training.seed
-    order = index_stream(torch.ones(len(pictures), dtype=torch.float64), seed=seed)
-
-    def batches(start: int, size: int) -> dict[str, Tensor]:
-        chosen = order(start, size)
-        x0 = PixelRange().forward(pixels[chosen])
-        if config.flip:
-            mirrored = uniform_at(torch.arange(start, start + size), seed=seed, stream="flip") < 0.5
-            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
-        return {"x0": x0, "class": labels[chosen]}
-
-    return batches
-
-
 def denoiser_loss(config: PixelDiffusionConfig):
     """EDM's loss (Karras et al. 2022, Table 1), the class dropped now and then."""
 
     def loss_fn(model: nn.Module, batch: dict[str, Tensor], rng: torch.Generator):
-        x0 = batch["x0"]
+        x0 = batch["pixels"]
         condition = drop_condition({"class": batch["class"]}, ("class",), rng, joint=config.drop)
         sigma = log_normal(len(x0), rng, P_mean=config.P_mean, P_std=config.P_std).to(x0)
         epsilon = torch.randn(x0.shape, generator=rng).to(x0)
