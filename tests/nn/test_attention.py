@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melies.nn.attention import SHORT, Attention, attend
+from melies.nn.attention import SHORT, Attention, KeyValueCache, attend
 
 
 def heads(*shape: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -121,3 +121,43 @@ def test_an_edit_sees_heads_and_name_and_may_replace_or_decline():
 def test_a_width_that_heads_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="multiple of the head width"):
         Attention(10, head_dim=4)
+
+
+@given(length=st.integers(1, 6), before=st.integers(0, 5), masked=st.booleans())
+def test_a_causal_query_is_the_last_of_its_keys(length, before, masked):
+    """Each query alone, against the keys up to its own, gives the same."""
+    query, key, value = heads(2, 2, length, before + length, 4)
+    valid = torch.rand(2, before + length) < 0.5 if masked else None
+    if valid is not None:
+        valid[:, 0] = True
+    attended = attend(query, key, value, valid, causal=True)
+    for place in range(length):
+        seen = before + place + 1
+        alone = attend(
+            query[:, :, place : place + 1],
+            key[:, :, :seen],
+            value[:, :, :seen],
+            None if valid is None else valid[:, :seen],
+        )
+        torch.testing.assert_close(attended[:, :, place : place + 1], alone)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("before", [0, 3])
+def test_long_causal_attention_sees_no_later_key_either(masked, before):
+    query, key, value = heads(1, 2, SHORT + 1, SHORT + 1 + before, 4)
+    valid = torch.ones(1, SHORT + 1 + before, dtype=torch.bool) if masked else None
+    attended = attend(query, key, value, valid, causal=True)
+    later = value.clone()
+    later[:, :, before + 40 :] = 7.0
+    changed = attend(query, key, later, valid, causal=True)
+    torch.testing.assert_close(changed[:, :, :40], attended[:, :, :40])
+    assert not torch.allclose(changed[:, :, 40], attended[:, :, 40])
+
+
+def test_tokens_one_at_a_time_give_what_all_at_once_do():
+    layer = Attention(8, head_dim=4).double()
+    x = torch.randn(3, 6, 8, dtype=torch.float64)
+    cache = KeyValueCache()
+    steps = [layer(part, causal=True, cache=cache) for part in x.split([1, 2, 1, 2], dim=1)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), layer(x, causal=True))

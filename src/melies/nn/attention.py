@@ -16,19 +16,47 @@ def attend(
     key: Float[Tensor, "b h m d"],
     value: Float[Tensor, "b h m d"],
     valid: Bool[Tensor, "b m"] | None = None,
+    *,
+    causal: bool = False,
 ) -> Float[Tensor, "b h l d"]:
     """Softmax attention (Vaswani et al. 2017, eq. 1); `valid` True = may be attended to.
+
+    With `causal` the queries belong to the last of the keys, in order, and none looks at a later key.
 
     On a processor and for short sequences the two matrix products are written out: the fused
     kernel's backward pass is some five times slower there (64 tokens, bf16).
     """
     mask = None if valid is None else valid[:, None, None, :]
-    if query.device.type != "cpu" or max(query.shape[2], key.shape[2]) > SHORT:
+    length, total = query.shape[2], key.shape[2]
+    fused = query.device.type != "cpu" or max(length, total) > SHORT
+    if causal and fused and mask is None and length == total:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    if causal and length > 1:
+        past = torch.ones(length, total, dtype=torch.bool, device=query.device).tril(total - length)
+        mask = past if mask is None else mask & past
+    if fused:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
     return logits.softmax(-1).to(value) @ value
+
+
+class KeyValueCache:
+    """What one layer has computed of earlier tokens, so that a new token costs only itself."""
+
+    def __init__(self) -> None:
+        """Begin with no tokens."""
+        self._seen: tuple[Tensor, Tensor] | None = None
+
+    def extend(
+        self, key: Float[Tensor, "b h m d"], value: Float[Tensor, "b h m d"]
+    ) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b h n d"]]:
+        """Keep the keys and values of new tokens; those of all tokens so far."""
+        if self._seen is not None:
+            key, value = (torch.cat(pair, dim=2) for pair in zip(self._seen, (key, value), strict=True))
+        self._seen = (key, value)
+        return key, value
 
 
 class Attention(nn.Module):
@@ -54,6 +82,8 @@ class Attention(nn.Module):
         context: Float[Tensor, "b m c"] | None = None,
         *,
         valid: Bool[Tensor, "b m"] | None = None,
+        causal: bool = False,
+        cache: KeyValueCache | None = None,
         edit: AttentionEdit | None = None,
         name: str = "",
     ) -> Float[Tensor, "b l d"]:
@@ -63,6 +93,8 @@ class Attention(nn.Module):
             x: Tokens.
             context: Tokens to attend to.
             valid: True = real token of the context; every row needs at least one.
+            causal: Whether a token sees only itself and those before it.
+            cache: Holds the tokens before x, and takes x in.
             edit: May replace the result of this layer; called with its `name`.
             name: What this layer is called, for the edit.
         """
@@ -73,9 +105,11 @@ class Attention(nn.Module):
             _unit(self._heads(key)),
             self._heads(value),
         )
+        if cache is not None:
+            key, value = cache.extend(key, value)
         attended = edit(query, key, value, name) if edit else None
         if attended is None:
-            attended = attend(query, key.to(query), value.to(query), valid)
+            attended = attend(query, key.to(query), value.to(query), valid, causal=causal)
         b, _, length, _ = attended.shape
         return self.out(attended.transpose(1, 2).reshape(b, length, -1))
 
