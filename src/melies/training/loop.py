@@ -6,7 +6,7 @@ position, so N steps equal k steps, a kill, a resume and N − k steps, bit for 
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     """Decoupled decay of matrices; vectors are left alone."""
     clip: float = 1.0
-    """Largest norm of the gradient of one objective."""
+    """Largest norm of the gradient of one objective; 0 leaves it as it is."""
     ema_half_life: float = 20_000
     """Half-life of the averaged weights, in samples."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -76,11 +76,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("num_samples", "batch_size", "accumulate", "learning_rate", "clip", "ema_half_life"):
+        for name in ("num_samples", "batch_size", "accumulate", "learning_rate", "ema_half_life"):
             check_positive(name, getattr(self, name))
         for name in ("log_every", "checkpoint_every_s"):
             check_positive(name, getattr(self, name))
-        for name in ("warmup", "weight_decay", "preview_every"):
+        for name in ("warmup", "weight_decay", "clip", "preview_every"):
             check_range(name, getattr(self, name), low=0)
         for beta in self.betas:
             check_range("betas", beta, low=0, high=0.99999)
@@ -160,7 +160,9 @@ def train(
     )
     if found:
         _restore(state, found)
-    wrapped = accelerator.prepare_model(cast(nn.Module, torch.compile(model)) if config.compile else model)
+    wrapped = cast(nn.Module, torch.compile(model)) if config.compile else model
+    if len(objectives) == 1:  # of several, none has a gradient for every parameter, which the wrapper awaits
+        wrapped = accelerator.prepare_model(wrapped)
     loop = _Loop(state, objectives, batches, config, accelerator, wrapped)
     log = Log(out / "log.jsonl", samples_seen=state.samples_seen) if accelerator.is_main_process else None
     saved_at = time.monotonic()
@@ -239,15 +241,19 @@ class _Loop:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
             total = 0.0
-            for i, batch in enumerate(parts):
-                rng = generator_for(config.seed, "train", objective.name, start + i * part)
-                with self.autocast():
-                    loss, extra = objective.loss_fn(self.wrapped, batch, rng)
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(self._not_finite(objective.name, f"the loss is {loss.item()}"))
-                accelerator.backward(loss / config.accumulate)
-                total += float(loss.detach()) / config.accumulate
-                scalars.update(extra)
+            with self._others_fixed(objective):
+                for i, batch in enumerate(parts):
+                    rng = generator_for(config.seed, "train", objective.name, start + i * part)
+                    with self.autocast():
+                        loss, extra = objective.loss_fn(self.wrapped, batch, rng)
+                    if not torch.isfinite(loss):
+                        raise FloatingPointError(
+                            self._not_finite(objective.name, f"the loss is {loss.item()}")
+                        )
+                    accelerator.backward(loss / config.accumulate)
+                    total += float(loss.detach()) / config.accumulate
+                    scalars.update(extra)
+            self._share_gradients(objective)
             norm = self._clip(objective)
             optimizer.step()
             label = "loss" if len(self.objectives) == 1 else f"loss_{objective.name}"
@@ -255,6 +261,27 @@ class _Loop:
         state.samples_seen += config.batch_size
         state.ema.update(state.model, num_samples=config.batch_size, samples_seen=state.samples_seen)
         return scalars | {"learning_rate": rate}
+
+    @contextlib.contextmanager
+    def _others_fixed(self, objective: Objective) -> Iterator[None]:
+        """Inside, of several objectives only this one's parameters take gradients: the others' cost time."""
+        own = {id(p) for p in objective.parameters(self.state.model)}
+        everything = self.state.model.parameters() if len(self.objectives) > 1 else ()
+        others = [p for p in everything if p.requires_grad and id(p) not in own]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def _share_gradients(self, objective: Objective) -> None:
+        """Average over the processes, which the wrapper does where there is one."""
+        if self.accelerator.num_processes > 1 and len(self.objectives) > 1:
+            for parameter in objective.parameters(self.state.model):
+                if parameter.grad is not None:
+                    parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
 
     def _clip(self, objective: Objective) -> float:
         parameters = [p for p in objective.parameters(self.state.model) if p.grad is not None]
@@ -264,7 +291,8 @@ class _Loop:
             raise FloatingPointError(
                 self._not_finite(objective.name, f"the gradient is not finite in {', '.join(bad[:3])}")
             )
-        nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        if self.config.clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
         return float(norm)
 
     def _not_finite(self, name: str, what: str) -> str:
