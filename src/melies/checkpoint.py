@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from melies.config import to_json
 from melies.errors import UserError, choose
+from melies.files import file_sha256
 from melies.optional import import_from
 from melies.transform import Transform, transform_from_json
 
@@ -154,6 +155,20 @@ def locate(name: str | Path) -> Path:
     if folder.is_dir() and not named_model(str(name)) and (newest := newest_checkpoint(folder)):
         return newest
     return find_model(name)
+
+
+def origin(name: str | Path) -> str:
+    """Which weights a model's name or path means now: `emoji@0123456789ab`, `my-run/checkpoint-64@…`.
+
+    The digits begin the SHA-256 of the weights; of the path only the last part is told, with that of
+    the run where it is a run's checkpoint.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    folder = locate(name).resolve()
+    run = f"{folder.parent.name}/" if re.fullmatch("checkpoint-[0-9]+", folder.name) else ""
+    return f"{run}{folder.name}@{file_sha256(weights_file(folder))[:12]}"
 
 
 def newest_checkpoint(run: Path) -> Path | None:

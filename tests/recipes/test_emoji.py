@@ -217,6 +217,7 @@ def test_a_trained_model_goes_on_with_ones_own_pictures(config, trained, tmp_pat
     assert after.config == before.config  # the words it knew; new ones are spelled
     assert after.transforms == before.transforms
     assert after.provenance["num_pictures"] == 6
+    assert after.provenance["start_from"] == checkpoint.origin(trained)
     old, new = before.model.state_dict(), after.model.state_dict()
     assert any(not torch.equal(old[name], new[name]) for name in old)
     drawn = draw(after.model, ["my garden in colour 1"], num_steps=2)

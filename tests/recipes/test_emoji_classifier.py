@@ -176,6 +176,7 @@ def test_going_on_from_a_model_keeps_its_questions(trained, emoji, tmp_path):
     emoji_classifier.run(
         short, Job(data=emoji, out=tmp_path / "run", start_from=str(trained[0]), say=lambda line: None)
     )
+    assert checkpoint.load(tmp_path / "run").provenance["start_from"] == checkpoint.origin(trained[0])
     before, after = (checkpoint.load(run).model for run in (trained[0], tmp_path / "run"))
     assert after.config == before.config
     pixels = torch.rand(2, 3, SIZE, SIZE)

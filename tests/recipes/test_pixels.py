@@ -138,6 +138,7 @@ def test_it_goes_on_from_a_model(trained, tmp_path):
     data, out = trained
     short = tiny(training=replace(tiny().training, num_samples=64, learning_rate=1e-5))
     cifar10.run(short, Job(data=data, out=tmp_path / "more", start_from=str(out), say=lambda line: None))
+    assert checkpoint.load(tmp_path / "more").provenance["start_from"] == checkpoint.origin(out)
     pictures = read_images(data, size=SIZE, channels=1)
     before, after = (
         denoising_error(checkpoint.load(run).model, pictures, 0.5) for run in (out, tmp_path / "more")

@@ -135,7 +135,7 @@ def run(
         config.training,
         out=job.out,
         resume=job.resume,
-        provenance={"recipe": "emoji", "num_pictures": len(pictures), "seed": config.training.seed},
+        provenance=job.provenance("emoji", num_pictures=len(pictures)),
         preview=_preview,
         progress=job.progress,
     )

@@ -129,12 +129,11 @@ def run(
         config.training,
         out=job.out,
         resume=job.resume,
-        provenance={
-            "recipe": config.name,
-            "num_pictures": len(pictures),
-            "seed": config.training.seed,
-            "left_out": {"modulus": MODULUS, "remainder": config.left_out},
-        },
+        provenance=job.provenance(
+            config.name,
+            num_pictures=len(pictures),
+            left_out={"modulus": MODULUS, "remainder": config.left_out},
+        ),
         progress=job.progress,
     )
     metrics, data_used = [], {"training": len(pictures)}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from melies.progress import Progress, silent
 
@@ -23,3 +24,21 @@ class Job:
     """Shows how far the run is."""
     say: Callable[[str], None] = print
     """Told what the user should know."""
+
+    def provenance(self, recipe: str, **facts: Any) -> dict[str, Any]:
+        """What the checkpoints of this run say of where they come from: recipe, facts, starting model.
+
+        A run that goes on keeps the starting model that it began with, whatever it is told now.
+
+        Raises:
+            UserError: If the model to start from, or the run to go on with, cannot be read.
+        """
+        from melies.checkpoint import newest_checkpoint, origin
+        from melies.models import describe_model
+
+        begun = newest_checkpoint(self.out) if self.resume else None
+        if begun is not None:
+            start = describe_model(begun).provenance.get("start_from")
+        else:
+            start = None if self.start_from is None else origin(self.start_from)
+        return {"recipe": recipe, **facts, **({} if start is None else {"start_from": start})}

@@ -80,7 +80,7 @@ def train_pixels(
         config.training,
         out=job.out,
         resume=job.resume,
-        provenance={"recipe": name, "num_pictures": len(pictures), "seed": config.training.seed},
+        provenance=job.provenance(name, num_pictures=len(pictures)),
         preview=_preview,
         progress=job.progress,
     )
