@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from melies.config import check_positive, check_range
+from melies.gaussian import log_level_mass
 
 Table: TypeAlias = Float[Tensor, " t"]
 Samples: TypeAlias = Float[Tensor, "b *event"]
@@ -170,25 +171,9 @@ def bound_term(posterior: Gaussian, reverse: Gaussian, x0: Samples, t: Timesteps
     first = _per_sample(t == 0, x0)
     # β̃ is 0 at the first timestep: a stand-in keeps the unused term and its gradient finite.
     known = Gaussian(posterior.mean, torch.where(first, torch.ones_like(x0), posterior.variance))
-    terms = torch.where(first, -log_level_mass(x0, reverse), gaussian_kl(known, reverse))
+    mass = log_level_mass(x0, reverse.mean, reverse.variance.sqrt())
+    terms = torch.where(first, -mass, gaussian_kl(known, reverse))
     return terms.flatten(1).mean(1)
-
-
-def log_level_mass(x0: Samples, gaussian: Gaussian) -> Samples:
-    """Log of the mass that a Gaussian gives to each level of x0, 256 levels in [−1, 1].
-
-    The lowest and highest levels take what lies beyond them (Ho et al. 2020, eq. 13).
-    """
-    std = gaussian.variance.sqrt()
-    above = (x0 + 1 / 255 - gaussian.mean) / std
-    below = (x0 - 1 / 255 - gaussian.mean) / std
-    # Measured on the side where both tails are small, so that their difference keeps its digits.
-    flip = above + below > 0
-    high, low = torch.where(flip, -below, above), torch.where(flip, -above, below)
-    middle = torch.special.ndtr(high) - torch.special.ndtr(low)
-    inside = middle.clamp(min=torch.finfo(x0.dtype).tiny).log()
-    lowest, highest = torch.special.log_ndtr(above), torch.special.log_ndtr(-below)
-    return torch.where(x0 < -0.999, lowest, torch.where(x0 > 0.999, highest, inside))
 
 
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from melies.config import check_positive, from_json
+from melies.gaussian import standard_kl
 from melies.nn.pyramid import check_widths, down, up
 from melies.transform import Transform
 
@@ -87,8 +88,8 @@ class ImageCodec(nn.Module):
 
 
 def kl_divergence(mean: Float[Tensor, "b *event"], logvar: Float[Tensor, "b *event"]) -> Float[Tensor, " b"]:
-    """KL(N(mean, exp logvar) ‖ N(0, 1)) in nats per sample (Kingma & Welling 2014, appendix B)."""
-    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1)
+    """KL(N(mean, exp logvar) ‖ N(0, 1)) in nats per sample."""
+    return standard_kl(mean, logvar).flatten(1).sum(1)
 
 
 def reconstruction_error(
