@@ -69,7 +69,7 @@ def read_images(
     size: int,
     channels: int = 3,
     background: tuple[int, int, int] = (255, 255, 255),
-    fit: Literal["crop", "pad"] = "crop",
+    fit: Literal["crop", "pad", "exact"] = "crop",
     split: str | None = None,
     limit: int | None = None,
     max_bytes: int | None = None,
@@ -86,7 +86,7 @@ def read_images(
         size: Side in pixels.
         channels: 3 for RGB, 1 for grey.
         background: RGB 0 … 255 under transparent pictures and beside padded ones.
-        fit: "crop" fills the square, "pad" shows all of the picture.
+        fit: "crop" fills the square, "pad" shows all of the picture, "exact" refuses any other size.
         split: Which of the folders `train/`, `test/`, … to read; "train" where None and there are such.
         limit: Read at most this many, spread evenly over the sorted names.
         max_bytes: Refuse a set whose pixels need more; half of the free memory where None.
@@ -107,13 +107,7 @@ def read_images(
             str(source)[3:], split=split, limit=limit, max_bytes=max_bytes, progress=progress, options=options
         )
     with open_files(source) as files:
-        pictures = [name for name in files.names if name.lower().endswith(SUFFIXES)]
-        if not pictures:
-            raise UserError(
-                "holds no pictures",
-                where=str(source),
-                remedy=f"put files in it ending in {', '.join(SUFFIXES)}",
-            )
+        pictures = picture_names(files)
         rows = _rows(files, frozenset(pictures))
         label_of, classes = _labels(pictures, rows)  # over all splits, so that labels mean the same in each
         pictures = spread(in_split(pictures, split, str(source)), limit)
@@ -134,6 +128,22 @@ def read_images(
             rows=tuple(row.columns for row in chosen) if rows else ({},) * len(pictures),
             names=tuple(pictures),
         )
+
+
+def picture_names(files: Files) -> list[str]:
+    """The names of the pictures among files, sorted.
+
+    Raises:
+        UserError: If there is none.
+    """
+    pictures = [name for name in files.names if name.lower().endswith(SUFFIXES)]
+    if not pictures:
+        raise UserError(
+            "holds no pictures",
+            where=str(files.source),
+            remedy=f"put files in it ending in {', '.join(SUFFIXES)}",
+        )
+    return pictures
 
 
 def in_split(pictures: Sequence[str], split: str | None, where: str) -> list[str]:
@@ -242,7 +252,8 @@ def _labels(pictures: Sequence[str], rows: Mapping[str, Row]) -> tuple[dict[str,
     else:
         values = [posixpath.basename(posixpath.dirname(name)) for name in pictures]
     classes = sorted(set(values))
-    if not values or (not rows and len(classes) < 2):  # one folder of pictures is a set without classes
+    # One folder of pictures is a set without classes, and so are folders that only split it.
+    if not values or (not rows and (len(classes) < 2 or set(classes) <= set(SPLITS))):
         return {}, ()
     place = {value: index for index, value in enumerate(classes)}
     return {name: place[value] for name, value in zip(pictures, values, strict=True)}, tuple(

@@ -50,15 +50,22 @@ def decode(
     which is resizing with premultiplied colour, so that hidden colours never bleed into an edge.
     Resizing is Lanczos with support scaled to the ratio (so shrinking averages the area).
     `fit="crop"` fills the square and cuts the longer side equally at both ends; `fit="pad"` shows
-    all of the picture and fills the rest with `background`.
+    all of the picture and fills the rest with `background`; `fit="exact"` refuses any other size.
 
     Returns:
         uint8 (channels, size, size).
 
     Raises:
-        UserError: Naming `where`, if the data is no picture, cut short, or larger than `MAX_PIXELS`.
+        UserError: Naming `where`, if the data is no picture, cut short, larger than `MAX_PIXELS`, or not of
+            the exact size.
     """
-    picture = _open(data, where)
+    picture = open_picture(data, where)
+    if fit == "exact" and picture.size != (size, size):
+        raise UserError(
+            f"is {picture.width}×{picture.height} pixels among pictures of {size}×{size}",
+            where=where,
+            remedy="make all of one size, or say at which size they are to be read",
+        )
     picture = _flatten(picture, background, where)
     square = _square(picture, size, background, fit)
     if channels == 1:
@@ -78,7 +85,12 @@ def to_square(
     return _square(_flatten(picture, background, where), size, background, fit)
 
 
-def _open(data: bytes, where: str) -> Image.Image:
+def open_picture(data: bytes, where: str) -> Image.Image:
+    """The picture in an encoded file, decoded whole, as it is stored.
+
+    Raises:
+        UserError: Naming `where`, if the data is no picture, cut short, or larger than `MAX_PIXELS`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb warning: the limit below is ours
@@ -142,7 +154,7 @@ def _square(picture: Image.Image, size: int, background: tuple[int, int, int], f
             (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
         )
     if fit != "pad":
-        raise ValueError(f"fit is 'crop' or 'pad', not {fit!r}")
+        raise ValueError(f"fit is 'crop', 'pad' or 'exact', not {fit!r}")
     longer = max(width, height)
     shape = (max(1, round(size * width / longer)), max(1, round(size * height / longer)))
     paper = Image.new("RGB", (size, size), background)

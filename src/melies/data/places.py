@@ -3,10 +3,21 @@
 import os
 from pathlib import Path
 
+from melies.data import PREPARE
 from melies.errors import UserError, choose
+from melies.optional import import_from
+from melies.progress import Progress, silent
 
-FILES = {"emoji": "emoji64.zip", "fashion-mnist": "fashion-mnist.zip", "cifar10": "cifar10.zip"}
+FILES = {
+    "emoji": "emoji64.zip",
+    "fashion-mnist": "fashion-mnist.zip",
+    "cifar10": "cifar10.zip",
+    "digits": "digits.zip",
+}
 """Set → the name of its zip."""
+
+INSTALLED = ("digits",)
+"""Sets that an installed package brings: they are made when they are wanted, in a second."""
 
 
 def cache_folder() -> Path:
@@ -39,6 +50,26 @@ def find_data(name: str, given: str | Path | None = None) -> Path:
         f"the data set {name!r} was not found in {', '.join(map(str, places))}{variable}",
         remedy=f"run `melies data prepare {name}`, or give --data PATH",
     )
+
+
+def find_or_make(name: str, given: str | Path | None = None, *, progress: Progress = silent) -> Path:
+    """As `find_data`, but one of the sets in `INSTALLED` is made in the user's cache where it is missing.
+
+    Raises:
+        UserError: If it is not found, or cannot be made.
+    """
+    try:
+        return find_data(name, given)
+    except UserError:
+        if given is not None or name not in INSTALLED:
+            raise
+    out = default_output(name)
+    try:
+        import_from(PREPARE[name])(out, progress=progress)
+    except UserError:
+        if not out.exists():  # otherwise another process made it meanwhile
+            raise
+    return out
 
 
 def default_output(name: str) -> Path:
