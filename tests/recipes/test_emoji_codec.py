@@ -97,6 +97,9 @@ def test_it_goes_on_from_a_codec_of_another_shape(emoji, tmp_path):
     go(replace(other, training=short), emoji, tmp_path / "first")
     config = replace(TINY, training=replace(short, learning_rate=1e-6))
     go(config, emoji, tmp_path / "more", start_from=str(tmp_path / "first"))
+    assert checkpoint.load(tmp_path / "more").provenance["start_from"] == checkpoint.origin(
+        tmp_path / "first"
+    )
     before, after = (checkpoint.load(tmp_path / run).model for run in ("first", "more"))
     assert after.config == before.config == other.codec
     pixels = torch.rand(2, 3, SIZE, SIZE)

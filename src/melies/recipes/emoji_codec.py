@@ -94,7 +94,7 @@ def run(
         config.training,
         out=job.out,
         resume=job.resume,
-        provenance={"recipe": "emoji-codec", "num_pictures": len(pixels), "seed": config.training.seed},
+        provenance=job.provenance("emoji-codec", num_pictures=len(pixels)),
         preview=preview,
         progress=job.progress,
     )
