@@ -1,6 +1,7 @@
 """Arguments reach the drawing as settings; pictures, grid and redrawing work with a real, tiny model."""
 
 import json
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -71,12 +72,15 @@ def test_options_may_stand_before_the_prompts_and_prompts_may_look_like_options(
     assert asked[0][0].prompts == ("a bear", "--json", "-x")
 
 
-def test_what_is_said(run, asked):
-    from melies.progress import bar, silent
+def test_what_is_said(run, asked, monkeypatch):
+    from melies.progress import bar, lines, silent
 
     done = run("generate", "a bear")
     assert done.out == "4 pictures in out, all of them on out/grid.png (1.2 s)\n"
     assert done.err.splitlines() == ["loading the model emoji", "note: not read: 'x'"]
+    assert asked[-1][2] is lines  # a log
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run("generate", "a bear")
     assert asked[-1][2] is bar
     quiet = run("generate", "a bear", "--quiet")
     assert (quiet.out, quiet.err) == ("", "")

@@ -25,8 +25,10 @@ class Output:
 
     @property
     def progress(self) -> Progress:
-        """Bars on the error stream, or none."""
-        return progress.silent if self.quiet else progress.bar
+        """Bars on a terminal, a line now and then in a log, or nothing."""
+        if self.quiet:
+            return progress.silent
+        return progress.bar if sys.stderr.isatty() else progress.lines
 
     def say(self, message: str) -> None:
         """One line on the error stream, unless quiet."""

@@ -12,6 +12,7 @@ from melies.cli.output import Answer, Output, place, print_parts, table
 from melies.cli.read import bare_arg, read_arguments
 from melies.errors import UserError, choose
 from melies.optional import import_from
+from melies.progress import duration
 from melies.recipes import RECIPES, recipe_page
 from melies.recipes.job import Job
 
@@ -86,8 +87,7 @@ def _answer(name: str, out: Path, state: Any) -> Answer:
     from melies.checkpoint import newest_checkpoint
 
     checkpoint = newest_checkpoint(out)
-    hours = state.seconds / 3600
-    spent = f"{hours:.1f} h" if hours >= 1 else f"{state.seconds / 60:.1f} min"
+    seen, model = f"{state.samples_seen:,} samples seen", place(checkpoint or out)
     return Answer(
         data={
             "recipe": name,
@@ -96,6 +96,6 @@ def _answer(name: str, out: Path, state: Any) -> Answer:
             "samples_seen": state.samples_seen,
             "seconds": round(state.seconds, 3),
         },
-        show=[f"{state.samples_seen:,} samples seen in {spent}; the model is {place(checkpoint or out)}"],
+        show=[f"{seen} in {duration(state.seconds)}; the model is {model}"],
         asked=False,
     )
