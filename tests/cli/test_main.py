@@ -87,7 +87,7 @@ def test_verbs_of_one_word_and_of_two(argv, found):
         (["models", "shw", "emoji"], "did you mean 'models show'?"),
         ([], "no verb given; Valid: generate"),
         (["zzzz"], "unknown verb 'zzzz'; Valid: generate"),
-        (["generate"], "nothing to draw; give a prompt"),
+        (["generate", "--quiet"], "nothing to draw; give a prompt"),
         (["generate", ""], "a prompt is empty"),
         (["generate", "a bear", "  "], "a prompt is empty"),
         (["generate", "a bear", "--scale", "nan"], "scale = nan is not in [0, 1000]"),

@@ -56,6 +56,15 @@ def pixel_model() -> ImageDiffusion:
 
 
 @pytest.fixture
+def plain_model() -> ImageDiffusion:
+    """Grey 8×8 pictures in pixels, asked for by neither words nor classes."""
+    network = TransformerConfig(channels=1, size=8, patch=4, dim=16, depth=1, head_dim=8)
+    model = ImageDiffusion(ImageDiffusionConfig(network=network, size=8, channels=1, sigma_data=0.5))
+    shake(model)
+    return model.eval()
+
+
+@pytest.fixture
 def latent_folder(latent_model: ImageDiffusion, tmp_path: Path) -> Path:
     """The words model on disk."""
     return checkpoint.save(tmp_path / "words", latent_model, ema=latent_model.state_dict())

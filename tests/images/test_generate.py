@@ -237,6 +237,23 @@ class TestFiles:
         assert report.grid is None
         assert "too many for one sheet" in report.notes[-1]
 
+    def test_nothing_asked_is_said_by_what_the_model_draws_from(self, settings, pixel_model, tmp_path):
+        with pytest.raises(UserError, match="nothing to draw; give a prompt"):
+            generate_files(replace(settings, prompts=()), tmp_path)
+        classes = str(checkpoint.save(tmp_path / "classes", pixel_model))
+        with pytest.raises(UserError, match=r"--class bag \| coat \| shirt"):
+            generate_files(DrawSettings(model=classes), tmp_path)
+
+    def test_a_model_of_neither_words_nor_classes_draws_what_it_has_learned(self, plain_model, tmp_path):
+        plain = DrawSettings(model=str(checkpoint.save(tmp_path / "plain", plain_model)), steps=2, seed=3)
+        report = generate_files(plain, tmp_path / "out")
+        assert [path.name for path in report.pictures] == [f"picture-{seed}.png" for seed in (3, 4, 5, 6)]
+        again = redraw_file(report.pictures[2], tmp_path / "again").pictures[0]
+        assert again.read_bytes() == report.pictures[2].read_bytes()
+        Image.new("L", (8, 8)).save(tmp_path / "start.png")
+        with pytest.raises(UserError, match="needs words or a class"):
+            generate_files(replace(plain, init=str(tmp_path / "start.png")), tmp_path)
+
     def test_words_that_are_not_read_are_said(self, settings, tmp_path):
         long = replace(settings, prompts=("a polar bear " * 10 + "with an umbrella",), count=1)
         (note,) = generate_files(long, tmp_path).notes
@@ -264,7 +281,6 @@ class TestFiles:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "nothing to draw"),
         ({"prompts": ("",)}, "a prompt is empty"),
         ({"prompts": ("x",), "scale": float("nan")}, "scale = nan"),
         ({"prompts": ("x",), "steps": 0}, "steps = 0"),

@@ -14,12 +14,14 @@ from melies.errors import UserError
 from melies.images.settings import DrawSettings
 
 ABOUT = (
-    "Draw pictures from words or classes: one PNG each, with its settings inside and beside it, and a grid."
+    "Draw pictures from words or classes, or with a model that knows neither from nothing: one PNG each,"
+    " with its settings inside and beside it, and a grid."
 )
 EXAMPLES = (
     'melies generate "a polar bear" "a mechanic, dark skin tone" --count 8 --seed 7',
     'melies generate "a red apple, twemoji" --negative "green" --scale 6 --steps 40 --sampler heun',
     'melies generate "a green apple" --init apple.png --strength 0.5 --mask stalk.png',
+    "melies generate --model runs/vqvae --class sneaker bag --count 8",
     "melies generate --from out/a-polar-bear-7.png --out again",
 )
 

@@ -146,22 +146,24 @@ def open_family(
     num_steps: int = 25,
     sampler: str = "dpmpp",
     grid: str = "karras",
+    eta: float = 0.0,
 ) -> Family:
     """A model of pictures by name or path, of whatever kind; on the GPU where there is one.
 
     Args:
         name: A shipped model, the user's own, a checkpoint or a run.
-        scale: Guidance scale of a diffusion model's samples; it, the steps, the sampler and the grid say
-            nothing to the other families.
+        scale: Guidance scale of a diffusion model's samples; this and what follows says nothing to the
+            other families.
         num_steps: Steps of a diffusion model, either way.
         sampler: How a diffusion model draws.
         grid: How its noise levels are spaced.
+        eta: Fresh noise of the DDIM sampler, 0 … 1.
 
     Raises:
         UserError: If it is not found, damaged, or no model of pictures.
     """
     loaded = checkpoint.load(name)
-    return family_of(loaded, scale=scale, num_steps=num_steps, sampler=sampler, grid=grid)
+    return family_of(loaded, scale=scale, num_steps=num_steps, sampler=sampler, grid=grid, eta=eta)
 
 
 def family_of(loaded: Loaded, **options: Any) -> Family:

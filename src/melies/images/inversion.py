@@ -33,6 +33,7 @@ class DiffusionPictures:
         num_steps: int = 25,
         sampler: str = "dpmpp",
         grid: str = "karras",
+        eta: float = 0.0,
     ) -> None:
         """Wrap a model.
 
@@ -42,9 +43,10 @@ class DiffusionPictures:
             num_steps: Steps of the sampler, and of the ODE in either direction.
             sampler: A name in `melies.diffusion.SAMPLERS`, for `sample`.
             grid: A name in `melies.diffusion.GRIDS`.
+            eta: Fresh noise of the DDIM sampler, 0 … 1, for `sample`.
         """
         self.model, self.scale = model, scale
-        self._sampler = choose_sampler(sampler)
+        self._sampler = choose_sampler(sampler, eta)
         self._sigmas = sigma_grid(model, num_steps, grid)
 
     @property

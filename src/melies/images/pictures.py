@@ -16,7 +16,8 @@ from melies import checkpoint
 from melies.data.pixels import decode
 from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
-from melies.images.generate import draw, load_diffusion
+from melies.images.families import Family, open_family
+from melies.images.generate import draw
 from melies.images.model import ImageDiffusion
 from melies.images.settings import KEY, DrawSettings, describe, input_digests, read_input, read_settings
 from melies.progress import Progress, silent
@@ -25,6 +26,9 @@ from melies.version import __version__
 
 MAX_SHEET_PIXELS = 16_000_000
 """Pixels of all pictures on one sheet; a larger run is left without one."""
+
+OF_DIFFUSION = ("prompts", "negative", "scale", "steps", "sampler", "grid", "eta", "init", "strength", "mask")
+"""The settings that only a diffusion model draws by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +51,18 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
     Raises:
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
-    model, weights = _load_for(settings.model)
+    family, weights = _load_for(settings)
     inputs = input_digests(settings)
     started = time.perf_counter()
-    written, sheets, sheet, notes = [], [], None, list(_unread(model, settings))
-    zoom = max(1, 128 // model.config.size)
-    fits = settings.total * (zoom * model.config.size) ** 2 <= MAX_SHEET_PIXELS
+    written, sheets, sheet, notes = [], [], None, list(_unread(family, settings))
+    side = family.model.shape[-1]
+    zoom = max(1, 128 // side)
+    fits = settings.total * (zoom * side) ** 2 <= MAX_SHEET_PIXELS
     if not fits:
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        pixels = _draw_indices(model, settings, indices, progress)
+        pixels = _draw_indices(family, settings, indices, progress)
         if fits:
             sheets.append(pixels)
         for index, picture in zip(indices, pixels, strict=True):
@@ -90,7 +95,7 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
             from is not found or has changed.
     """
     settings, index, weights, inputs, version = read_settings(picture)
-    model, found = _load_for(settings.model)
+    family, found = _load_for(settings)
     if found != weights:
         raise UserError(
             f"drawn with other weights ({weights[:12]}) than those of {settings.model!r} now ({found[:12]})",
@@ -107,7 +112,7 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    pixels = _draw_indices(model, settings, indices, progress)
+    pixels = _draw_indices(family, settings, indices, progress)
     said = describe(settings, index, weights=weights, inputs=inputs)
     path = _write_picture(out, pixels[index - first], said)
     other = f"drawn by melies {version}, now by {__version__}: the pixels may differ"
@@ -115,23 +120,27 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
     return GenerateReport(pictures=(path,), grid=None, seconds=time.perf_counter() - started, notes=notes)
 
 
-def _draw_indices(
-    model: ImageDiffusion, settings: DrawSettings, indices: range, progress: Progress
-) -> Tensor:
-    size, channels, b = model.config.size, model.config.channels, len(indices)
+def _draw_indices(family: Family, settings: DrawSettings, indices: range, progress: Progress) -> Tensor:
+    seeds = [settings.seed_of(i) for i in indices]
+    classes = [settings.class_of(i) for i in indices] if settings.classes else []
+    model, b = family.loaded.model, len(indices)
+    if not isinstance(model, ImageDiffusion) or not (settings.prompts or settings.classes):
+        labels = family.labels_of(classes, b)
+        return family.sample(seeds, labels, batch_size=settings.batch, progress=progress)
+    size, channels = model.config.size, model.config.channels
     init = None if settings.init is None else _read_picture(settings.init, size, channels, b)
     mask = None if settings.mask is None else _read_picture(settings.mask, size, 1, b)
     return draw(
         model,
         [settings.prompt_of(i) for i in indices] if settings.prompts else [],
-        classes=[settings.class_of(i) for i in indices] if settings.classes else [],
+        classes=classes,
         negative=settings.negative,
         scale=settings.scale,
         num_steps=settings.steps,
         sampler=settings.sampler,
         grid=settings.grid,
         eta=settings.eta,
-        seeds=[settings.seed_of(i) for i in indices],
+        seeds=seeds,
         init=init,
         strength=settings.strength,
         mask=mask,
@@ -140,8 +149,30 @@ def _draw_indices(
     )
 
 
-def _load_for(name: str) -> tuple[ImageDiffusion, str]:
-    return load_diffusion(name), file_sha256(checkpoint.weights_file(checkpoint.locate(name)))
+def _load_for(settings: DrawSettings) -> tuple[Family, str]:
+    """The model with the digest of its weights, once it is sure to draw by these settings."""
+    family = open_family(
+        settings.model,
+        num_steps=settings.steps,
+        sampler=settings.sampler,
+        grid=settings.grid,
+        eta=settings.eta,
+    )
+    model = family.loaded.model
+    if isinstance(model, ImageDiffusion) and model.config.text and not (settings.prompts or settings.classes):
+        raise UserError("nothing to draw", remedy='give a prompt: melies generate "a polar bear"')
+    if not isinstance(model, ImageDiffusion):
+        plain = DrawSettings()
+        for name in OF_DIFFUSION:
+            if getattr(settings, name) != getattr(plain, name):
+                raise UserError(
+                    f"{family.loaded.kind} does not draw by {name}",
+                    where=settings.model,
+                    remedy="that is for diffusion models",
+                )
+    if settings.init and not (settings.prompts or settings.classes):
+        raise UserError("a picture to start from needs words or a class that it is changed towards")
+    return family, file_sha256(checkpoint.weights_file(family.loaded.folder))
 
 
 def _read_picture(path: str, size: int, channels: int, b: int) -> Tensor:
@@ -180,10 +211,10 @@ def png_bytes(image: Image.Image, texts: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _unread(model: ImageDiffusion, settings: DrawSettings) -> tuple[str, ...]:
+def _unread(family: Family, settings: DrawSettings) -> tuple[str, ...]:
     if not settings.prompts:
         return ()
-    encoder: Any = model.text_encoder
+    encoder: Any = family.loaded.model.text_encoder
     notes = []
     for prompt in [*settings.prompts, *([settings.negative] if settings.negative else [])]:
         if cut := encoder.cut(prompt):

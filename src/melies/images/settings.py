@@ -24,7 +24,7 @@ class DrawSettings:
     """Everything that decides what is drawn. Two equal settings draw equal pictures."""
 
     prompts: tuple[str, ...] = ()
-    """One row of pictures for each."""
+    """One row of pictures for each; with neither prompts nor classes, one row of whatever the model draws."""
     classes: tuple[str, ...] = ()
     """Class names, for a model with classes: one row each; with prompts, one for all or one each."""
     negative: str = ""
@@ -60,8 +60,6 @@ class DrawSettings:
         Raises:
             UserError: Naming the first field that cannot be.
         """
-        if not self.prompts and not self.classes:
-            raise UserError("nothing to draw", remedy='give a prompt: melies generate "a polar bear"')
         for prompt in self.prompts:
             if not prompt.strip():
                 raise UserError("a prompt is empty", remedy="say in a few words what is wanted")
@@ -86,8 +84,8 @@ class DrawSettings:
 
     @property
     def num_rows(self) -> int:
-        """Rows of pictures: one per prompt, or per class where there are no prompts."""
-        return len(self.prompts) or len(self.classes)
+        """Rows of pictures: one per prompt, or per class where there are none, or one."""
+        return len(self.prompts) or len(self.classes) or 1
 
     @property
     def total(self) -> int:
