@@ -1,4 +1,4 @@
-"""The machine: what a number was measured on, without naming it, and how it keeps freed memory."""
+"""The machine: what a number was measured on, without naming it, its processes and its memory."""
 
 import ctypes
 import importlib.metadata
@@ -37,6 +37,11 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # musl has no mallopt
         return False
     return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, _LARGEST_FROM_HEAP))
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks and writes for a run: the only one, or the first that `torchrun` began."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def hardware() -> dict[str, Any]:

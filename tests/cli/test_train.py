@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -201,6 +203,34 @@ def test_a_real_recipe_trains_resumes_and_is_shown(run, pictures):
     assert checkpoint.load(Path("runs/emoji-codec")).kind == "image-codec"
     assert run("models", "add", "runs/emoji-codec", "--quiet").code == 0
     assert run("models", "--json").json["models"][-1]["kind"] == "image-codec"
+
+
+@pytest.mark.slow
+def test_of_two_processes_under_torchrun_one_speaks_and_writes(pictures, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    arguments = ["--heads", "subcategory", "--size", "16", "--widths", "8", "--training.num-samples", "64"]
+    done = subprocess.run(
+        [*command, "-m", "melies", "train", "emoji-judge", "--data", str(pictures), "--json", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["samples_seen"] == 64  # one object
+    for said in ("training emoji-judge into runs", "training pictures, "):
+        assert done.stderr.count(said) == 1, done.stderr
+    assert done.stderr.count("training: 64 samples in") <= 1
+    run = Path("runs/emoji-judge")
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoint-64", "log.jsonl", "record.json"]
+
+
+def test_a_process_beside_the_main_one_says_nothing(run, toy, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    for how in ((), ("--json",)):
+        done = run("train", "toy", *how)
+        assert (done.code, done.out, done.err) == (0, "", "")
 
 
 def test_recipes_are_listed_and_shown(run):

@@ -52,6 +52,24 @@ def test_a_run_that_goes_on_keeps_the_model_it_began_with(start, tmp_path):
     assert checkpoint.origin(start) != began
 
 
+@pytest.mark.parametrize(
+    ("environment", "printed"),
+    [
+        ({}, "hello\n"),
+        ({"WORLD_SIZE": "1", "RANK": "7"}, "hello\n"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "hello\n"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, ""),
+    ],
+)
+def test_of_several_processes_the_first_speaks(tmp_path, monkeypatch, capsys, environment, printed):
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    Job(out=tmp_path).say("hello")
+    assert capsys.readouterr().out == printed
+
+
 def test_a_model_that_is_not_there_is_said(tmp_path):
     with pytest.raises(UserError, match="there is no model 'nothing'"):
         Job(out=tmp_path / "run", start_from="nothing").provenance("toy")

@@ -40,8 +40,8 @@ class Output:
 class Answer:
     """What a verb found or did."""
 
-    data: Mapping[str, Any]
-    """The object printed with `--json`."""
+    data: Mapping[str, Any] | None
+    """The object printed with `--json`; None where another process of the run answers."""
     show: Sequence[Any] = ()
     """Otherwise: strings and rich tables, one after the other."""
     asked: bool = True
@@ -54,6 +54,8 @@ class Answer:
 
 def print_answer(answer: Answer, output: Output) -> None:
     """Print an answer as JSON, as text, or not at all."""
+    if answer.data is None:
+        return
     for note in answer.notes:
         output.say(note)
     if output.json:

@@ -11,6 +11,7 @@ from tyro.conf import arg
 from melies.cli.output import Answer, Output, place, print_parts, table
 from melies.cli.read import bare_arg, read_arguments
 from melies.errors import UserError, choose
+from melies.machine import is_main_process
 from melies.optional import import_from
 from melies.progress import duration
 from melies.recipes import RECIPES, recipe_page
@@ -61,7 +62,7 @@ def train(argv: Sequence[str]) -> Answer:
         default=Train(config=config),
     )
     out = arguments.out or Path("runs") / name
-    output = arguments.output
+    output = arguments.output if is_main_process() else Output(quiet=True)
     output.say(f"training {name} into {place(out)}")
     state = import_from(recipe.run)(
         arguments.config,
@@ -74,7 +75,7 @@ def train(argv: Sequence[str]) -> Answer:
             say=output.say,
         ),
     )
-    return _answer(name, out, state)
+    return _answer(name, out, state) if is_main_process() else Answer(data=None)
 
 
 def _list_recipes() -> NoReturn:

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from melies.machine import is_main_process
 from melies.progress import Progress, silent
+
+
+def print_once(message: str) -> None:
+    """Print a line; of several processes of a run only the main one does."""
+    if is_main_process():
+        print(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +29,7 @@ class Job:
     """Go on from the newest checkpoint in `out`."""
     progress: Progress = silent
     """Shows how far the run is."""
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = print_once
     """Told what the user should know."""
 
     def provenance(self, recipe: str, **facts: Any) -> dict[str, Any]:

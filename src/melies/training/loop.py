@@ -184,7 +184,8 @@ def train(
         )
         checkpoint.remove_older(out)
 
-    bar = progress("training", total=config.num_samples, unit="samples", done=state.samples_seen)
+    told = progress if accelerator.is_main_process else silent
+    bar = told("training", total=config.num_samples, unit="samples", done=state.samples_seen)
     with bar as track, log or contextlib.nullcontext():
         while state.samples_seen < config.num_samples:
             before, started = state.samples_seen, time.perf_counter()
