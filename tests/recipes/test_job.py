@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from melies import checkpoint
 from melies.errors import UserError
@@ -73,3 +74,27 @@ def test_of_several_processes_the_first_speaks(tmp_path, monkeypatch, capsys, en
 def test_a_model_that_is_not_there_is_said(tmp_path):
     with pytest.raises(UserError, match="there is no model 'nothing'"):
         Job(out=tmp_path / "run", start_from="nothing").provenance("toy")
+
+
+class TestReading:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name, level in (("dark", 20), ("light", 220)):
+            (tmp_path / "set" / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("L", (8, 8), level + i).save(tmp_path / "set" / name / f"{i}.png")
+        return tmp_path / "set"
+
+    def test_a_folder_is_read_and_pictures_in_memory_are_taken_as_they_are(self, folder, tmp_path):
+        read = Job(out=tmp_path, data=folder).read("digits", size=8, channels=1)
+        assert (read.classes, tuple(read.pixels.shape)) == (("dark", "light"), (4, 1, 8, 8))
+        assert Job(out=tmp_path, pictures=read).read("digits", size=8, channels=1) is read
+
+    def test_pictures_in_memory_are_checked_too(self, folder, tmp_path):
+        read = Job(out=tmp_path, data=folder).read("digits", size=8, channels=1)
+        one = Job(out=tmp_path, pictures=replace(read.subset([0, 1]), labels=None, classes=()))
+        with pytest.raises(UserError, match="one class, 'dark'"):
+            one.read("digits", size=8, channels=1)
+        assert len(one.read("digits", size=8, channels=1, classes=False)) == 2
+        with pytest.raises(ValueError, match="size=16"):
+            Job(out=tmp_path, pictures=read).read("digits", size=16, channels=1)

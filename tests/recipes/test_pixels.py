@@ -158,7 +158,7 @@ def test_other_classes_or_sizes_than_the_model_has_are_refused(trained, tmp_path
 
 def test_pictures_without_classes_are_refused(tmp_path):
     data = write_pictures(tmp_path / "one", classes=("left",), count=2)
-    with pytest.raises(UserError, match="have no classes"):
+    with pytest.raises(UserError, match="all pictures are of one class, 'left'"):
         fashion_mnist.run(tiny(), Job(data=data, out=tmp_path / "run"))
 
 

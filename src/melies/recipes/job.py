@@ -23,6 +23,8 @@ class Job:
     """Run folder for checkpoints, log and previews."""
     data: Path | None = None
     """Pictures: a folder, a zip or `hf:NAME`; None for the recipe's own set in the usual places."""
+    pictures: Any = None
+    """An `ImageSet` that is in memory already and takes the place of `data`."""
     start_from: str | None = None
     """Name or checkpoint of a model whose weights to start from."""
     resume: bool = False
@@ -31,6 +33,30 @@ class Job:
     """Shows how far the run is."""
     say: Callable[[str], None] = print_once
     """Told what the user should know."""
+
+    def read(self, prepared: str, *, size: int, channels: int, classes: bool = True) -> Any:
+        """The pictures to train on, as an `ImageSet`, checked as `melies.data.sets.read_set` does.
+
+        Args:
+            prepared: The prepared set to take where nothing is given.
+            size: Side in pixels.
+            channels: 1 or 3.
+            classes: Whether at least two classes are needed.
+
+        Raises:
+            UserError: If there are none, or they are not what is needed.
+        """
+        from melies.data.places import find_or_make
+        from melies.data.sets import check_classes, read_set
+
+        if self.pictures is None:
+            source = find_or_make(prepared, self.data, progress=self.progress)
+            return read_set(source, size=size, channels=channels, classes=classes, progress=self.progress)
+        if classes:
+            check_classes(self.pictures, prepared)
+        if tuple(self.pictures.pixels.shape[1:]) != (channels, size, size):
+            raise ValueError(f"pictures of {tuple(self.pictures.pixels.shape[1:])} for {channels=}, {size=}")
+        return self.pictures
 
     def provenance(self, recipe: str, **facts: Any) -> dict[str, Any]:
         """What the checkpoints of this run say of where they come from: recipe, facts, starting model.

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from melies import checkpoint
 from melies.config import check_positive, check_range
 from melies.data.batches import picture_batches
-from melies.data.images import read_images
-from melies.data.places import find_data
 from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
 from melies.errors import UserError
 from melies.images.generate import draw
@@ -62,13 +60,10 @@ def train_pixels(
     """Train on the pictures of `data`, or of the prepared set called `name`; folders are classes.
 
     Raises:
-        UserError: If the pictures have no classes, or not those of the model to start from.
+        UserError: If the pictures have not at least two classes, or not those of the model to start from.
     """
     size, channels = config.network.size, config.network.channels
-    source = find_data(name, job.data)
-    pictures = read_images(source, size=size, channels=channels, progress=job.progress)
-    if pictures.labels is None:
-        raise UserError("the pictures have no classes", where=str(source), remedy="give each class a folder")
+    pictures = job.read(name, size=size, channels=channels)
     with seeded(config.training.seed, "weights"):
         model = _build(config, pictures.classes, job.start_from)
     count = sum(p.numel() for p in model.parameters())
