@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from melies.images.generate import (
     sigma_grid,
 )
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
-from melies.images.pictures import generate_files, redraw_file
-from melies.images.settings import DrawSettings, read_settings
+from melies.images.pictures import generate_files, png_bytes, redraw_file
+from melies.images.settings import KEY, DrawSettings, read_settings
 from melies.nn.transformer import TransformerConfig
 from melies.text.config import TextConfig
 from melies.text.learned import build_vocabulary
@@ -220,15 +221,53 @@ class TestFiles:
         again = redraw_file(picture, tmp_path / "again").pictures[0]
         assert again.read_bytes() == picture.read_bytes()
         Image.new("RGB", (16, 16), "blue").save(start)
-        with pytest.raises(UserError, match="no longer the picture that --init was given"):
+        with pytest.raises(UserError, match="that --init was given is no longer there as it was"):
             redraw_file(picture, tmp_path / "again")
 
-    def test_another_version_of_melies_is_said(self, settings, tmp_path, monkeypatch):
+    def test_pictures_to_start_from_are_found_from_any_folder(self, settings, tmp_path, monkeypatch):
+        (tmp_path / "work" / "given").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "work")
+        Image.new("RGB", (16, 16), "red").save("given/start.png")
+        Image.new("L", (16, 16), 255).save("mask.png")
+        begun = replace(settings, init="given/start.png", mask="mask.png", count=1)
+        picture = generate_files(begun, tmp_path / "work").pictures[0]
+        text = picture.with_suffix(".json").read_text()
+        given = json.loads(text)["settings"]
+        assert (given["init"], given["mask"]) == ("given/start.png", "mask.png")
+        monkeypatch.chdir(tmp_path)
+        # from the picture's folder on the same path; a stranger of that name here does not count
+        Image.new("L", (16, 16), 0).save("mask.png")
+        assert redraw_file(picture, tmp_path / "a").pictures[0].read_bytes() == picture.read_bytes()
+        # all in one folder, as they were sent to somebody
+        (tmp_path / "sent").mkdir()
+        for path in (picture, Path("work/given/start.png"), Path("work/mask.png")):
+            path.rename(tmp_path / "sent" / path.name)
+        sent = tmp_path / "sent" / picture.name
+        assert redraw_file(sent, tmp_path / "b").pictures[0].read_bytes() == sent.read_bytes()
+        (tmp_path / "sent" / "start.png").unlink()
+        with pytest.raises(UserError, match=r"'given/start\.png' that --init was given is not there.*sent"):
+            redraw_file(sent, tmp_path / "again")
+
+    @pytest.mark.parametrize("changed", ["__version__", "torch_version"])
+    def test_other_versions_are_said(self, settings, tmp_path, monkeypatch, changed):
         picture = generate_files(replace(settings, count=1), tmp_path / "out").pictures[0]
         assert redraw_file(picture, tmp_path / "again").notes == ()
-        monkeypatch.setattr("melies.images.pictures.__version__", "99")
+        other = "99" if changed == "__version__" else lambda: "99"
+        monkeypatch.setattr(f"melies.images.pictures.{changed}", other)
         (note,) = redraw_file(picture, tmp_path / "again").notes
-        assert "now by 99" in note
+        now = note.partition("now by ")[2]
+        assert ("melies 99" if changed == "__version__" else "torch 99") in now
+        assert note.endswith("the bytes may differ")
+
+    def test_a_picture_says_with_which_torch_it_was_drawn(self, settings, tmp_path):
+        picture = generate_files(replace(settings, count=1), tmp_path / "out").pictures[0]
+        assert read_settings(picture).torch == torch.__version__
+        beside = picture.with_suffix(".json")
+        said = json.loads(beside.read_text())
+        del said["torch"]  # as earlier versions wrote it
+        picture.write_bytes(png_bytes(Image.open(picture), {KEY: json.dumps(said)}))
+        (note,) = redraw_file(picture, tmp_path / "again").notes
+        assert "with torch ?, now by" in note
 
     def test_too_many_pictures_for_a_sheet_are_drawn_without_one(self, settings, tmp_path, monkeypatch):
         monkeypatch.setattr("melies.images.pictures.MAX_SHEET_PIXELS", 5 * 128**2)

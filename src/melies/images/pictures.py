@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,17 @@ from melies.files import file_sha256, write_bytes, write_text
 from melies.images.families import Family, open_family
 from melies.images.generate import draw
 from melies.images.model import ImageDiffusion
-from melies.images.settings import KEY, DrawSettings, describe, input_digests, read_input, read_settings
+from melies.images.settings import (
+    KEY,
+    Drawn,
+    DrawSettings,
+    describe,
+    digest_of,
+    find_inputs,
+    read_inputs,
+    read_settings,
+    torch_version,
+)
 from melies.progress import Progress, silent
 from melies.report.figure import grid as picture_grid
 from melies.version import __version__
@@ -52,7 +63,8 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
     family, weights = _load_for(settings)
-    inputs = input_digests(settings)
+    inputs = read_inputs(settings)
+    digests = {name: digest_of(data) for name, data in inputs.items()}
     started = time.perf_counter()
     written, sheets, sheet, notes = [], [], None, list(_unread(family, settings))
     side = family.model.shape[-1]
@@ -62,12 +74,12 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        pixels = _draw_indices(family, settings, indices, progress)
+        pixels = _draw_indices(family, settings, indices, inputs, progress)
         if fits:
             sheets.append(pixels)
         for index, picture in zip(indices, pixels, strict=True):
             written.append(
-                _write_picture(out, picture, describe(settings, index, weights=weights, inputs=inputs))
+                _write_picture(out, picture, describe(settings, index, weights=weights, inputs=digests))
             )
     if fits and settings.total > 1:
         labels = [settings.label(row * settings.count) for row in range(settings.num_rows)]
@@ -94,42 +106,53 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
         UserError: If the picture carries no settings, or its model or the picture that it started
             from is not found or has changed.
     """
-    settings, index, weights, inputs, version = read_settings(picture)
+    drawn = read_settings(picture)
+    settings, index = drawn.settings, drawn.index
     family, found = _load_for(settings)
-    if found != weights:
+    if found != drawn.weights:
         raise UserError(
-            f"drawn with other weights ({weights[:12]}) than those of {settings.model!r} now ({found[:12]})",
+            f"drawn with other weights ({drawn.weights[:12]}) than those of {settings.model!r} now"
+            f" ({found[:12]})",
             where=str(picture),
             remedy="use the version of the model that it was drawn with",
         )
-    for name, digest in input_digests(settings).items():
-        if digest != inputs.get(name):
-            raise UserError(
-                f"{getattr(settings, name)!r} is no longer the picture that --{name} was given",
-                where=str(picture),
-                remedy="put the earlier one back",
-            )
+    inputs = find_inputs(drawn, picture)
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    pixels = _draw_indices(family, settings, indices, progress)
-    said = describe(settings, index, weights=weights, inputs=inputs)
+    pixels = _draw_indices(family, settings, indices, inputs, progress)
+    said = describe(settings, index, weights=drawn.weights, inputs=drawn.inputs)
     path = _write_picture(out, pixels[index - first], said)
-    other = f"drawn by melies {version}, now by {__version__}: the pixels may differ"
-    notes = () if version == __version__ else (other,)
-    return GenerateReport(pictures=(path,), grid=None, seconds=time.perf_counter() - started, notes=notes)
+    seconds = time.perf_counter() - started
+    return GenerateReport(pictures=(path,), grid=None, seconds=seconds, notes=_other_versions(drawn))
 
 
-def _draw_indices(family: Family, settings: DrawSettings, indices: range, progress: Progress) -> Tensor:
+def _other_versions(drawn: Drawn) -> tuple[str, ...]:
+    """A note where melies or torch is not the one that drew the picture."""
+    then, now = (drawn.version, drawn.torch), (__version__, torch_version())
+    if then == now:
+        return ()
+    before, here = (f"melies {melies} with torch {torch or '?'}" for melies, torch in (then, now))
+    return (f"drawn by {before}, now by {here}: the bytes may differ",)
+
+
+def _draw_indices(
+    family: Family, settings: DrawSettings, indices: range, inputs: Mapping[str, bytes], progress: Progress
+) -> Tensor:
     seeds = [settings.seed_of(i) for i in indices]
     classes = [settings.class_of(i) for i in indices] if settings.classes else []
     model, b = family.loaded.model, len(indices)
     if not isinstance(model, ImageDiffusion) or not (settings.prompts or settings.classes):
         labels = family.labels_of(classes, b)
         return family.sample(seeds, labels, batch_size=settings.batch, progress=progress)
-    size, channels = model.config.size, model.config.channels
-    init = None if settings.init is None else _read_picture(settings.init, size, channels, b)
-    mask = None if settings.mask is None else _read_picture(settings.mask, size, 1, b)
+
+    def given(name: str, channels: int) -> Tensor | None:
+        if name not in inputs:
+            return None
+        where = getattr(settings, name)
+        array = decode(inputs[name], size=model.config.size, channels=channels, where=where)
+        return torch.from_numpy(array.copy()).expand(b, -1, -1, -1)
+
     return draw(
         model,
         [settings.prompt_of(i) for i in indices] if settings.prompts else [],
@@ -141,9 +164,9 @@ def _draw_indices(family: Family, settings: DrawSettings, indices: range, progre
         grid=settings.grid,
         eta=settings.eta,
         seeds=seeds,
-        init=init,
+        init=given("init", model.config.channels),
         strength=settings.strength,
-        mask=mask,
+        mask=given("mask", 1),
         batch_size=settings.batch,
         progress=progress,
     )
@@ -173,11 +196,6 @@ def _load_for(settings: DrawSettings) -> tuple[Family, str]:
     if settings.init and not (settings.prompts or settings.classes):
         raise UserError("a picture to start from needs words or a class that it is changed towards")
     return family, file_sha256(checkpoint.weights_file(family.loaded.folder))
-
-
-def _read_picture(path: str, size: int, channels: int, b: int) -> Tensor:
-    pixels = torch.from_numpy(decode(read_input(path), size=size, channels=channels, where=path))
-    return pixels.expand(b, -1, -1, -1)
 
 
 def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any]) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from melies.config import check_range, from_json, to_json
 from melies.diffusion import GRIDS, SAMPLERS
 from melies.errors import UserError, choose
+from melies.machine import versions
 from melies.version import __version__
 
 KEY = "melies"
@@ -127,17 +128,20 @@ class Drawn(NamedTuple):
     """SHA-256 of the pictures that the run started from, by the name of their setting."""
     version: str
     """Of melies."""
+    torch: str
+    """Version of torch; empty where the picture does not say."""
 
 
 def describe(
     settings: DrawSettings, index: int, *, weights: str, inputs: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What a picture says of itself: the whole run, which picture of it, the weights, the version.
+    """What a picture says of itself: the whole run, which picture of it, the weights, the versions.
 
     The whole run is kept because the last bit of a sum depends on what else is in the batch.
     """
     return {
         "version": __version__,
+        "torch": torch_version(),
         "weights_sha256": weights,
         "inputs_sha256": dict(inputs),
         "index": index,
@@ -147,29 +151,67 @@ def describe(
     }
 
 
-def input_digests(settings: DrawSettings) -> dict[str, str]:
-    """SHA-256 of the pictures that a run starts from, by the name of their setting.
+def torch_version() -> str:
+    """The version of torch that draws, without loading it."""
+    return versions(("torch",)).get("torch", "")
+
+
+def read_inputs(settings: DrawSettings) -> dict[str, bytes]:
+    """The pictures that a run starts from, encoded, by the name of their setting.
 
     Raises:
         UserError: If one cannot be read.
     """
+    return {name: read_input(Path(path)) for name, path in _inputs_of(settings).items()}
+
+
+def find_inputs(drawn: Drawn, picture: Path) -> dict[str, bytes]:
+    """The pictures that one was drawn from: on the path given, from here or from its folder, or beside it.
+
+    Raises:
+        UserError: If one is in none of these places, or is another picture by now.
+    """
+    found = {}
+    for name, given in _inputs_of(drawn.settings).items():
+        beside = picture.parent
+        places = list(dict.fromkeys((Path(given), beside / given, beside / Path(given).name)))
+        there = [read_input(place) for place in places if place.is_file()]
+        right = [data for data in there if digest_of(data) == drawn.inputs.get(name)]
+        if not right:
+            state = "is no longer there as it was" if there else "is not there"
+            raise UserError(
+                f"the picture {given!r} that --{name} was given {state} (looked for"
+                f" {', '.join(map(str, places))})",
+                where=str(picture),
+                remedy="put it back, or beside this one",
+            )
+        found[name] = right[0]
+    return found
+
+
+def digest_of(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _inputs_of(settings: DrawSettings) -> dict[str, str]:
     given = {"init": settings.init, "mask": settings.mask}
-    return {name: hashlib.sha256(read_input(path)).hexdigest() for name, path in given.items() if path}
+    return {name: path for name, path in given.items() if path}
 
 
-def read_input(path: str) -> bytes:
+def read_input(path: Path) -> bytes:
     """The encoded picture in a file that a run starts from.
 
     Raises:
         UserError: If it cannot be read, or is too large to be a picture.
     """
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(data) > MAX_INPUT_BYTES:
-        raise UserError(f"larger than {MAX_INPUT_BYTES >> 20} MiB", where=path, remedy="shrink it first")
+        raise UserError(f"larger than {MAX_INPUT_BYTES >> 20} MiB", where=str(path), remedy="shrink it first")
     return data
 
 
@@ -200,4 +242,4 @@ def read_settings(picture: Path) -> Drawn:
         raise UserError(f"its settings cannot be read ({error})", where=str(picture), remedy=remedy) from None
     if not 0 <= index < settings.total:
         raise UserError(f"picture {index} of a run of {settings.total}", where=str(picture), remedy=remedy)
-    return Drawn(settings, index, weights, inputs, version)
+    return Drawn(settings, index, weights, inputs, version, str(data.get("torch", "")))
