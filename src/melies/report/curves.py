@@ -1,16 +1,17 @@
 """Curves of training runs, from their logs."""
 
-import io
 import json
 import math
 from array import array
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from melies.errors import UserError
+from melies.report.plot import draw_axes
 
 _MAX_POINTS = 1000
 
@@ -37,30 +38,24 @@ def curves_figure(
     Raises:
         UserError: If a log cannot be read or has no such numbers.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     runs = {name: read_curve(path, value=value, along=along) for name, path in logs.items()}
     if not runs:
         raise UserError("there is no log to draw")
-    figure = Figure(figsize=(width_px / 100, height_px / 100), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    spans = []
-    for number, (name, (x, y)) in enumerate(runs.items()):
-        smooth = running_mean(y, max(1, len(y) // 25))
-        axes.plot(*_thinned(x, y), color=f"C{number % 10}", alpha=0.25, linewidth=0.8)
-        axes.plot(*_thinned(x, smooth), color=f"C{number % 10}", linewidth=1.8, label=name)
-        spans += [smooth.min(), smooth.max()]
-    if min(spans) > 0 and max(spans) > 10 * min(spans):
-        axes.set_yscale("log")
-    axes.set_xlabel(along.replace("_", " "))
-    axes.set_ylabel(value.replace("_", " "))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    target = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(target)
-    return Image.open(target).convert("RGB")
+
+    def paint(axes: Any) -> None:
+        spans = []
+        for number, (name, (x, y)) in enumerate(runs.items()):
+            smooth = running_mean(y, max(1, len(y) // 25))
+            axes.plot(*_thinned(x, y), color=f"C{number % 10}", alpha=0.25, linewidth=0.8)
+            axes.plot(*_thinned(x, smooth), color=f"C{number % 10}", linewidth=1.8, label=name)
+            spans += [smooth.min(), smooth.max()]
+        if min(spans) > 0 and max(spans) > 10 * min(spans):
+            axes.set_yscale("log")
+        axes.set_xlabel(along.replace("_", " "))
+        axes.set_ylabel(value.replace("_", " "))
+        axes.legend(frameon=False)
+
+    return draw_axes(paint, width_px=width_px, height_px=height_px)
 
 
 def read_curve(path: str | Path, *, value: str, along: str) -> tuple[np.ndarray, np.ndarray]:
