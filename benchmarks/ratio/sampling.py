@@ -1,18 +1,29 @@
 """Drawing with one UNet: our samplers and guidance against `diffusers` schedulers in a hand-written loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.ratio.pair import Pair
+from benchmarks.ratio.comparison import TimingConfig, comparison_record, medians
+from benchmarks.ratio.pair import (
+    Clocked,
+    Pair,
+    check_equal,
+    median_metric,
+    overhead,
+    ratio_metric,
+    time_in_turn,
+)
 from melies.diffusion.adapt import Adapted, DiscreteClock
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.diffusion.noise import from_timesteps
 from melies.diffusion.sample import ddim, dpmpp
 from melies.interfaces import Branch
 from melies.nn.unet import UNet, UNetConfig
+from melies.report.record import Record
 
 SAMPLERS: dict[str, Callable] = {"ddim": ddim, "dpmpp": dpmpp}
 SCALES = {"": 1.0, " with guidance": 3.0}
@@ -29,6 +40,50 @@ class SamplingConfig:
     """Pictures at once."""
     num_steps: int = 25
     """Steps of the sampler."""
+
+
+def compare_sampling(config: TimingConfig, draw: SamplingConfig | None = None) -> Iterator[Record]:
+    """Both samplers, with and without guidance; and what the loop itself costs."""
+    draw = draw or SamplingConfig()
+    started = perf_counter()
+    exact = build_pairs(draw, build_network(draw, torch.float64), torch.float64)
+    # diffusers keeps its schedule in float32; network and guidance amplify that rounding over the steps
+    differences = {pair.name: check_equal(pair, rtol=1e-4, atol=1e-4) for pair in exact}
+    clocked = Clocked(build_network(draw, torch.float32))
+    plain = build_pairs(draw, clocked.network, torch.float32)
+    timings = [time_in_turn(pair, rounds=config.rounds) for pair in plain]
+    drawn = {"network": draw.network, "batch": draw.batch}
+    yield comparison_record(
+        "ratio-sampling",
+        [ratio_metric(timing) for timing in timings],
+        config,
+        data=drawn,
+        duration_s=perf_counter() - started,
+        notes={
+            "peer": "diffusers schedulers in a hand-written loop",
+            "num_steps": draw.num_steps,
+            "largest difference in float64": differences,
+            "median seconds": medians(timings),
+        },
+        packages=("diffusers",),
+    )
+    started = perf_counter()
+    shares = {}
+    for pair in build_pairs(draw, clocked, torch.float32):
+        shares[pair.name] = overhead(pair.ours, clocked, rounds=config.rounds)
+        shares[f"{pair.name}, diffusers"] = overhead(pair.theirs, clocked, rounds=config.rounds)
+    yield comparison_record(
+        "overhead-sampling",
+        [
+            median_metric(name, values, unit="share", higher_is_better=False)
+            for name, values in shares.items()
+        ],
+        config,
+        data=drawn,
+        duration_s=perf_counter() - started,
+        notes={"what": "time outside the network, as a share of the time inside it"},
+        packages=("diffusers",),
+    )
 
 
 class TimedNetwork(nn.Module):

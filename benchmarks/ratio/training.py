@@ -4,19 +4,22 @@ import importlib
 import importlib.machinery
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.ratio.pair import Pair
+from benchmarks.ratio.comparison import TimingConfig, comparison_record, medians
+from benchmarks.ratio.pair import Pair, check_equal, ratio_metric, time_in_turn
 from benchmarks.ratio.sampling import fill_zeros
 from melies.diffusion.adapt import Adapted, DiscreteClock
 from melies.diffusion.ddpm import alpha_bars, linear_betas
 from melies.diffusion.loss import denoising_loss, discrete, simple
 from melies.errors import UserError
 from melies.nn.unet import UNet, UNetConfig
+from melies.report.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,27 @@ class StepConfig:
     """Pictures per step."""
     learning_rate: float = 1e-4
     """Of AdamW, on both sides."""
+
+
+def compare_training(config: TimingConfig, step: StepConfig | None = None) -> Iterator[Record]:
+    """One step on the same network."""
+    step = step or StepConfig()
+    started = perf_counter()
+    difference = check_equal(build_gradient_pair(step), rtol=1e-4, atol=1e-6)
+    timing = time_in_turn(build_step_pair(step), rounds=config.rounds)
+    yield comparison_record(
+        "ratio-training",
+        [ratio_metric(timing)],
+        config,
+        data={"network": step.network, "batch": step.batch},
+        duration_s=perf_counter() - started,
+        notes={
+            "peer": "denoising-diffusion-pytorch GaussianDiffusion",
+            "largest difference of loss and gradient in float64": difference,
+            "median seconds": medians([timing]),
+        },
+        packages=("denoising-diffusion-pytorch",),
+    )
 
 
 class PeerNetwork(nn.Module):

@@ -1,11 +1,14 @@
 """The comparisons compare equal things, and their arithmetic is right; no test waits for a clock."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from melies.optional import import_from
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,25 +114,18 @@ def test_different_results_are_not_timed():
 def test_the_command_writes_records_and_says_what_is_kept(tmp_path, capsys, monkeypatch):
     """With a clock that stands nearly still for all alike, every ratio is 1 and nothing is overhead."""
     from benchmarks.ratio import __main__ as command
-    from benchmarks.ratio import pair
+    from benchmarks.ratio import pair, sampling
+
+    from melies.nn.unet import UNetConfig
 
     monkeypatch.setattr(pair, "_seconds", lambda function: 1.0)
-    monkeypatch.setattr(command, "overhead", lambda *args, rounds: [0.05] * rounds)
+    monkeypatch.setattr(sampling, "overhead", lambda *args, rounds: [0.05] * rounds)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    shape = ["--size", "8", "--widths", "8", "--blocks", "1", "--attention", "8", "--head-dim", "8"]
-    network = [f"--draw.network.{word[2:]}" if word.startswith("--") else word for word in shape]
-    arguments = [
-        "--only",
-        "sampling",
-        "--rounds",
-        "2",
-        "--draw.num-steps",
-        "15",
-        "--out",
-        str(tmp_path),
-        *network,
-    ]
-    assert command.main(arguments) == 1
+    shape = UNetConfig(size=8, widths=(8,), blocks=1, attention=(8,), head_dim=8, num_classes=10)
+    small = sampling.SamplingConfig(network=shape, num_steps=15)
+    compare = sampling.compare_sampling
+    monkeypatch.setattr(sampling, "compare_sampling", lambda config: compare(config, small))
+    assert command.main(["--only", "sampling", "--rounds", "2", "--out", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert said.count("NOT KEPT") == 4  # of 2 % overhead
     ratios = json.loads((tmp_path / "ratio-sampling.json").read_text())
@@ -137,3 +133,16 @@ def test_the_command_writes_records_and_says_what_is_kept(tmp_path, capsys, monk
     assert {"cpu", "cpu_cores"} <= ratios["hardware"].keys()
     assert "diffusers" in ratios["versions"]
     assert (tmp_path / "overhead-sampling.json").exists()
+
+
+def test_every_comparison_is_there_and_is_imported_only_when_chosen():
+    from benchmarks.ratio import __main__ as command
+
+    code = (
+        "import sys; from benchmarks.ratio.__main__ import COMPARISONS as table;"
+        "print([place for place in table.values() if place.partition(':')[0] in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    for place in command.COMPARISONS.values():
+        assert callable(import_from(place))
