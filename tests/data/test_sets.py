@@ -1,11 +1,13 @@
 """What would spoil a training is refused when the set is read."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from melies.data.sets import read_set
+from melies.data.sets import read_parts, read_set
 from melies.errors import UserError
 
 
@@ -86,3 +88,32 @@ def test_a_damaged_first_picture_and_a_set_of_the_hub(tmp_path):
         read_set(tmp_path)
     with pytest.raises(UserError, match="size that is given"):
         read_set("hf:somebody/something")
+
+
+def test_the_parts_of_a_set_are_its_folders(tmp_path):
+    folder = write(
+        tmp_path, [f"{part}/{label}/{i}" for part in ("train", "val") for label in "ab" for i in "12"]
+    )
+    parts = read_parts(folder)
+    assert parts.train.names == ("train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png")
+    assert parts.test.names == ("val/a/1.png", "val/a/2.png", "val/b/1.png", "val/b/2.png")
+    assert parts.train.classes == parts.test.classes == ("a", "b")
+    assert parts.left_out is None
+    write(folder, ["val/a/3"], size=(9, 9))
+    with pytest.raises(UserError, match="9×9 pixels among pictures of 12×12"):
+        read_parts(folder)
+    assert len(read_parts(folder, size=8).test) == 5
+
+
+def test_without_folders_a_tenth_is_kept_by_its_name_wherever_the_set_lies(tmp_path):
+    names = [f"{label}/{i:02d}" for label in "ab" for i in range(60)]
+    parts = read_parts(write(tmp_path / "here", names, size=(8, 8)))
+    assert parts.left_out == {"modulus": 10, "remainder": 1}
+    assert set(parts.train.names).isdisjoint(parts.test.names)
+    assert len(parts.train) + len(parts.test) == 120
+    assert 3 <= len(parts.test) <= 24  # 12 on average; four standard deviations
+    assert all(zlib.crc32(name.encode()) % 10 == 1 for name in parts.test.names)
+    deeper = read_parts(write(tmp_path / "there/and", names, size=(8, 8)).parent)
+    assert [name.removeprefix("and/") for name in deeper.test.names] == list(parts.test.names)
+    other = read_parts(tmp_path / "here", remainder=2)
+    assert set(other.test.names).isdisjoint(parts.test.names)

@@ -10,12 +10,12 @@ from melies import checkpoint
 from melies.data.emoji import TONES
 from melies.data.images import ImageSet
 from melies.errors import UserError
+from melies.images.augment import augment
 from melies.images.classifier import (
     UNKNOWN,
     ClassifierConfig,
     Head,
     ImageClassifier,
-    augment,
     classification_loss,
     classify,
     head_for,
@@ -159,20 +159,6 @@ def test_features_are_what_the_heads_read():
         torch.testing.assert_close(logits, model.heads[name](F.silu(features)))
     with pytest.raises(ValueError, match="1 channels for a classifier of 3"):
         model.features(x[:, :1])
-
-
-def test_augmenting_is_a_function_of_the_generator_and_keeps_shape_range_and_colour():
-    pixels, _ = toy(48, seed=6)
-    x = PixelRange().forward(pixels)
-    first, again, other = (augment(x, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first.shape == x.shape
-    assert first.abs().max() <= 1
-    assert (first.mean((0, 2, 3)) - x.mean((0, 2, 3))).abs().max() < 0.05
-    blank = augment(torch.ones(16, 3, 32, 32), torch.Generator().manual_seed(9))
-    assert blank.mean() > 0.9  # what lies beyond the edge is what the edge shows
-    assert augment(x[:1, :1, :14, :15], torch.Generator().manual_seed(0)).shape == (1, 1, 14, 15)
 
 
 def pictures(rows, *, labels=None, classes=()) -> ImageSet:

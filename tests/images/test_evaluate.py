@@ -20,7 +20,7 @@ from melies.errors import UserError
 from melies.images import evaluate
 from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
 from melies.images.evaluate import EvaluateSettings, evaluate_files
-from melies.recipes import emoji_classifier
+from melies.recipes import classifier, emoji_classifier
 from melies.recipes.job import Job
 from melies.report.record import read_record
 from melies.training.loop import TrainingConfig
@@ -130,11 +130,14 @@ def measured(data, judge, features, latent_folder, tmp_path, monkeypatch):
 def test_the_recipe_learns_the_set_and_says_how_well(trained):
     folder, said = trained
     assert [line.split(":")[0] for line in said[1:]] == [
-        f"{head}, real {rows}"
+        f"{head}, {what}{rows}"
         for rows in ("held-out compositions", "other texts")
+        for what in ("real ", "calibration error, real ")
         for head in ("subcategory", "tone", "style")
     ]
-    assert all(float(line.split(": ")[1].split(" ")[0]) > 0.9 for line in said[1:]), said
+    values = [(line, float(line.split(": ")[1].split(" ")[0])) for line in said[1:]]
+    assert all(value > 0.9 for line, value in values if "error" not in line), said
+    assert all(value < 0.5 for line, value in values if "error" in line), said
     loaded = checkpoint.load(folder)
     assert loaded.provenance["left_out"] == {"modulus": 10, "remainder": 1}
     assert [head.name for head in loaded.config.heads] == ["subcategory", "tone", "style"]
@@ -150,7 +153,7 @@ def test_the_recipe_shows_neither_held_out_nor_left_out_rows(data, monkeypatch, 
         shown["pixels"] = batches(0, 2_000)["pixels"]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(emoji_classifier, "train", train)
+    monkeypatch.setattr(classifier, "train", train)
     config = replace(emoji_classifier.JUDGE, size=SIZE)
     with pytest.raises(KeyboardInterrupt):
         emoji_classifier.run(config, Job(data=data, out=tmp_path, say=lambda line: None))

@@ -15,15 +15,9 @@ from melies.data.emoji import TONES, read_emoji
 from melies.data.splits import split_by_hash
 from melies.errors import UserError
 from melies.images.classifier import UNKNOWN, ClassifierConfig, Head, ImageClassifier, head_for
-from melies.recipes import emoji_classifier
-from melies.recipes.emoji_classifier import (
-    FEATURES,
-    JUDGE,
-    MODULUS,
-    EmojiClassifierConfig,
-    accuracies,
-    labelled_batches,
-)
+from melies.recipes import classifier, emoji_classifier
+from melies.recipes.classifier import MODULUS, accuracies, labelled_batches
+from melies.recipes.emoji_classifier import FEATURES, JUDGE
 from melies.recipes.job import Job
 from melies.training.loop import TrainingConfig
 from melies.transform import PixelRange
@@ -38,7 +32,7 @@ TRAINING = TrainingConfig(
     preview_every=0,
     precision="fp32",
 )
-TINY = EmojiClassifierConfig(stem=2, widths=(8, 16), feature_dim=16, size=SIZE, training=TRAINING)
+TINY = replace(JUDGE, stem=2, widths=(8, 16), feature_dim=16, size=SIZE, training=TRAINING)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +74,7 @@ def test_nothing_held_out_or_left_out_is_trained_on(emoji, monkeypatch, tmp_path
         seen.append(pictures)
         return labelled_batches(config, pictures, model)
 
-    monkeypatch.setattr(emoji_classifier, "labelled_batches", spy)
+    monkeypatch.setattr(classifier, "labelled_batches", spy)
     short = replace(TINY, training=replace(TRAINING, num_samples=64))
     said = []
     emoji_classifier.run(replace(short, left_out=2), Job(data=emoji, out=tmp_path / "run", say=said.append))

@@ -78,6 +78,19 @@ def read_hub(
     )
 
 
+def hub_splits(name: str) -> list[str]:
+    """The splits that a data set of the hub has; none where it does not say.
+
+    Raises:
+        UserError: If `datasets` is missing.
+    """
+    datasets = require("datasets", extra="data", why=f"reading hf:{name}")
+    try:
+        return list(datasets.get_dataset_split_names(name))
+    except Exception:  # whatever the library, the network or the hub raises; reading the set says it
+        return []
+
+
 def _bytes(cell: Any, where: str) -> bytes:
     if cell and cell.get("bytes"):
         return cell["bytes"]

@@ -148,12 +148,8 @@ def picture_names(files: Files) -> list[str]:
 
 def in_split(pictures: Sequence[str], split: str | None, where: str) -> list[str]:
     """The pictures of one split, where the outermost folders are splits; all of them otherwise."""
-    common = posixpath.commonpath([posixpath.dirname(name) for name in pictures])
-    if posixpath.basename(common) in SPLITS:  # only one split is there
-        common = posixpath.dirname(common)
-    root = f"{common}/" if common else ""
-    tops = {name.removeprefix(root).split("/")[0] for name in pictures}
-    if not tops <= set(SPLITS):
+    splits = splits_of(pictures)
+    if not splits:
         if split is not None:
             raise UserError(
                 f"has no split {split!r}: its folders are not {', '.join(SPLITS[:3])}",
@@ -161,10 +157,20 @@ def in_split(pictures: Sequence[str], split: str | None, where: str) -> list[str
                 remedy="leave split out",
             )
         return list(pictures)
-    if split is None and "train" not in tops and len(tops) == 1:
-        split = next(iter(tops))
-    chosen = choose(split or "train", sorted(tops), f"split of {where}")
-    return [name for name in pictures if name.startswith(f"{root}{chosen}/")]
+    if split is None and "train" not in splits and len(splits) == 1:
+        split = next(iter(splits))
+    chosen = choose(split or "train", sorted(splits), f"split of {where}")
+    return [name for name in pictures if name.startswith(splits[chosen])]
+
+
+def splits_of(pictures: Sequence[str]) -> dict[str, str]:
+    """Split → the prefix of its pictures' names, where the outermost folders are splits; else empty."""
+    common = posixpath.commonpath([posixpath.dirname(name) for name in pictures])
+    if posixpath.basename(common) in SPLITS:  # only one split is there
+        common = posixpath.dirname(common)
+    root = f"{common}/" if common else ""
+    tops = {name.removeprefix(root).split("/")[0] for name in pictures}
+    return {top: f"{root}{top}/" for top in tops} if tops <= set(SPLITS) else {}
 
 
 def spread(items: Sequence[str], limit: int | None) -> list[str]:

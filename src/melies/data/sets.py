@@ -1,11 +1,14 @@
 """Whole sets of pictures, checked for what training would stumble over hours later."""
 
 import posixpath
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from melies.data.archive import open_files
+from melies.data.hub import hub_splits
 from melies.data.images import (
     MAX_PICTURE_BYTES,
     SPLITS,
@@ -13,10 +16,15 @@ from melies.data.images import (
     in_split,
     picture_names,
     read_images,
+    splits_of,
 )
 from melies.data.pixels import open_picture
+from melies.data.splits import split_by_hash
 from melies.errors import UserError
 from melies.progress import Progress, silent
+
+MODULUS = 10
+"""One picture in this many is for testing, where a set has no part for it."""
 
 _BLOCK = 1024
 
@@ -68,6 +76,55 @@ def read_set(
     return ImageSet(**{**vars(pictures), "pixels": pictures.pixels[:, :1].contiguous()})
 
 
+class Parts(NamedTuple):
+    """One set in two parts, of the same classes."""
+
+    train: ImageSet
+    test: ImageSet
+    """What no training sees; empty where a handful of pictures leaves nothing for it."""
+    left_out: Mapping[str, int] | None
+    """The rule of `split_by_hash` that the parts come from; None where the set has them itself."""
+
+
+def read_parts(
+    source: str | Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    classes: bool = True,
+    remainder: int = 1,
+    progress: Progress = silent,
+) -> Parts:
+    """The training and the test part of a set: its folders, or else a tenth of the pictures by their names.
+
+    Args:
+        source: As in `read_set`, and so are `size`, `channels` and `classes`.
+        size: Side in pixels, or None.
+        channels: 3, 1 or None.
+        classes: Whether at least two classes are needed.
+        remainder: Without such folders, pictures whose class and name have this hash modulo 10 are left out.
+        progress: Shows the reading.
+
+    Raises:
+        UserError: As `read_set` does.
+    """
+    train = read_set(source, size=size, channels=channels, classes=classes, progress=progress)
+    held = _held_split(source)
+    if held is not None:
+        test = read_images(
+            source,
+            size=train.pixels.shape[-1],
+            channels=train.pixels.shape[1],
+            fit="exact" if size is None else "crop",
+            split=held,
+            progress=progress,
+        )
+        return Parts(train, test, None)
+    rule = {"modulus": MODULUS, "remainder": remainder}
+    unseen = split_by_hash(["/".join(name.split("/")[-2:]) for name in train.names], **rule)
+    return Parts(train.subset(~unseen), train.subset(unseen), rule)
+
+
 def check_classes(pictures: ImageSet, where: str) -> None:
     """Refuse a set that has not at least two classes.
 
@@ -83,6 +140,16 @@ def check_classes(pictures: ImageSet, where: str) -> None:
         where=where,
         remedy="give each class a folder, or a column `label`, and at least two of them",
     )
+
+
+def _held_split(source: str | Path) -> str | None:
+    """The split that is not trained on, of a set that has one beside its `train`."""
+    if str(source).startswith("hf:"):
+        names = hub_splits(str(source)[3:])
+    else:
+        with open_files(source) as files:
+            names = splits_of(picture_names(files))
+    return next((name for name in SPLITS if name != "train" and name in names and "train" in names), None)
 
 
 def _own_size(source: str | Path, split: str | None) -> int:

@@ -1,8 +1,4 @@
-"""A small classifier of pictures with several named heads, to measure generated pictures with.
-
-It is trained on pictures blurred as a latent codec blurs them, so that it judges what is drawn and
-not how crisply.
-"""
+"""A small classifier of pictures with several named heads, to measure generated pictures with."""
 
 import itertools
 from collections.abc import Mapping
@@ -121,8 +117,13 @@ class Verdict(NamedTuple):
 
     features: Float[Tensor, "n d"]
     """float32, on the CPU."""
-    predicted: Mapping[str, Int64[Tensor, " n"]]
-    """Most probable class of each head."""
+    probability: Mapping[str, Float[Tensor, "n _"]]
+    """What each head thinks of its classes, float32, rows of sum 1."""
+
+    @property
+    def predicted(self) -> dict[str, Int64[Tensor, " n"]]:
+        """Most probable class of each head."""
+        return {name: values.argmax(1) for name, values in self.probability.items()}
 
 
 @torch.no_grad()
@@ -132,7 +133,7 @@ def classify(
     *,
     batch_size: int = 128,
 ) -> Verdict:
-    """Features and most probable classes of pictures 0 … 255, a batch at a time.
+    """Features and probabilities of the classes of pictures 0 … 255, a batch at a time.
 
     Raises:
         UserError: If there are no pictures, or they have other channels than the classifier reads.
@@ -144,13 +145,13 @@ def classify(
             f"the pictures have {pixels.shape[1]} channels and the classifier reads {model.config.channels}"
         )
     device = next(model.parameters()).device
-    features, predicted = [], {name: [] for name in model.heads}
+    features, probability = [], {name: [] for name in model.heads}
     for batch in pixels.split(batch_size):
         found = model.features(PixelRange().forward(batch.to(device)))
         features.append(found.cpu())
         for name, logits in model.answer(found).items():
-            predicted[name].append(logits.argmax(1).cpu())
-    return Verdict(torch.cat(features), {name: torch.cat(parts) for name, parts in predicted.items()})
+            probability[name].append(logits.softmax(1).cpu())
+    return Verdict(torch.cat(features), {name: torch.cat(parts) for name, parts in probability.items()})
 
 
 def labels_of(head: Head, pictures: ImageSet) -> Int64[Tensor, " n"]:
@@ -208,35 +209,6 @@ def classification_loss(
     return total, accuracies
 
 
-def augment(pixels: Float[Tensor, "b c h w"], rng: torch.Generator) -> Float[Tensor, "b c h w"]:
-    """Pictures moved, scaled, softened and stained a little, each in its own measure.
-
-    Softness and stains are what a latent codec adds to a picture; colours stay, for they tell
-    skin tones apart.
-    """
-    b, c, h, w = pixels.shape
-
-    def drawn(low: float, high: float, *shape: int) -> Tensor:
-        return (low + (high - low) * torch.rand((b, *shape), generator=rng)).to(pixels)
-
-    def noise(count: int, height: int, width: int) -> Tensor:
-        return torch.randn((count, c, height, width), generator=rng).to(pixels)
-
-    zoom, shift = drawn(0.88, 1.14, 1), drawn(-0.09, 0.09, 2)  # in halves of the picture's side
-    across = zoom * _centres(w).to(pixels) + shift[:, :1]
-    down = zoom * _centres(h).to(pixels) + shift[:, 1:]
-    places = torch.stack([across[:, None, :].expand(b, h, w), down[:, :, None].expand(b, h, w)], -1)
-    x = F.grid_sample(pixels, places, padding_mode="border", align_corners=False)
-    # One coarseness for the batch, for speed; a quarter of the pictures stays sharp.
-    factor = 2 if torch.rand((), generator=rng) < 0.6 else 4
-    softness = drawn(-0.33, 1.0, 1, 1, 1).clamp_min(0) * (1.0 if factor == 2 else 0.6)
-    x = torch.lerp(x, _coarse(x, factor), softness)
-    stains = F.interpolate(noise(b, -(-h // 8), -(-w // 8)), (h, w), mode="nearest")
-    grain = noise(-(-b // 4), h, w).repeat(4, 1, 1, 1)[:b]  # shared by four pictures, for speed
-    x = x + drawn(0, 0.08, 1, 1, 1) * stains + drawn(0, 0.06, 1, 1, 1) * grain
-    return (x * drawn(0.95, 1.05, 1, 1, 1)).clamp(-1, 1)
-
-
 def count_parameters(model: nn.Module) -> int:
     """Numbers that training changes."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -247,13 +219,3 @@ def restore(
 ) -> ImageClassifier:
     """Build a classifier from the config of a checkpoint."""
     return ImageClassifier(from_json(ClassifierConfig, config), transforms)
-
-
-def _coarse(x: Tensor, factor: int) -> Tensor:
-    """The picture at a fraction of its size, enlarged again."""
-    return F.interpolate(F.avg_pool2d(x, factor, ceil_mode=True), x.shape[2:], mode="bilinear")
-
-
-def _centres(size: int) -> Tensor:
-    """Centres of pixels along a side, on the scale −1 … 1 of the picture's edges."""
-    return (2 * torch.arange(size) + 1) / size - 1

@@ -56,6 +56,42 @@ RECIPES = {
     "cifar10": Recipe(
         "melies.recipes.cifar10:CONFIG", "ten classes to 32×32 colour pictures", "cifar10", "half a day"
     ),
+    "fashion-mnist-judge": Recipe(
+        "melies.recipes.class_classifier:FASHION_MNIST_JUDGE",
+        "a classifier to judge drawn clothing by",
+        "fashion-mnist",
+        "6 min",
+    ),
+    "fashion-mnist-features": Recipe(
+        "melies.recipes.class_classifier:FASHION_MNIST_FEATURES",
+        "features to compare sets of clothing by",
+        "fashion-mnist",
+        "6 min",
+    ),
+    "cifar10-judge": Recipe(
+        "melies.recipes.class_classifier:CIFAR10_JUDGE",
+        "a classifier to judge drawn 32×32 pictures by",
+        "cifar10",
+        "15 min",
+    ),
+    "cifar10-features": Recipe(
+        "melies.recipes.class_classifier:CIFAR10_FEATURES",
+        "features to compare sets of 32×32 pictures by",
+        "cifar10",
+        "15 min",
+    ),
+    "digits-judge": Recipe(
+        "melies.recipes.class_classifier:DIGITS_JUDGE",
+        "a classifier to judge drawn digits by",
+        "digits",
+        "1 min",
+    ),
+    "digits-features": Recipe(
+        "melies.recipes.class_classifier:DIGITS_FEATURES",
+        "features to compare sets of digits by",
+        "digits",
+        "1 min",
+    ),
 }
 """Name → recipe, in the order in which they are listed."""
 
