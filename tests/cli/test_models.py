@@ -281,6 +281,18 @@ def test_digests_see_every_change(tmp_path, damage, said):
         check_digests(folder)
 
 
+def test_what_mends_a_model_depends_on_whose_it_is(shipped, tiny_model):
+    for parent, remedy in ((shipped, "install melies again"), (user_folder(), "melies models add")):
+        folder = parent / "pets"
+        shutil.copytree(tiny_model / "checkpoint-64", folder)
+        with pytest.raises(UserError, match=rf"digests is missing; .*{remedy}"):
+            check_digests(folder)
+        write_digests(folder)
+        (folder / "config.json").write_text("{}")
+        with pytest.raises(UserError, match=rf"has changed; .*{remedy}"):
+            check_digests(folder)
+
+
 @pytest.mark.parametrize(
     ("card", "summary"),
     [

@@ -15,7 +15,7 @@ from tyro.conf import arg
 from melies.cli.output import Answer, Output, place, table
 from melies.cli.read import read_arguments
 from melies.errors import UserError
-from melies.models import SHIPPED, check_digests, list_models, shipped_folder, user_folder
+from melies.models import DIGESTS, SHIPPED, check_digests, describe_model, shipped_folder, user_folder
 from melies.version import __version__
 
 ABOUT = (
@@ -185,31 +185,29 @@ def _disk() -> Check:
 
 
 def _models() -> list[Check]:
-    checks = []
-    own = [entry for entry in list_models() if not entry.shipped]
-    folders = {name: shipped_folder() / name for name in SHIPPED} | {
-        path.parent.name: path.parent for path in sorted(shipped_folder().glob("*/config.json"))
-    }
-    for name, folder in [*folders.items(), *((entry.name, entry.folder) for entry in own)]:
-        if not folder.exists():
-            checks.append(
-                Check(
-                    name=f"model {name}",
-                    state="missing",
-                    found=f"not in {place(shipped_folder())}",
-                    remedy="install melies again",
-                )
-            )
-            continue
-        try:
-            count = check_digests(folder)
-        except UserError as error:
-            found = f"{place(error.where)}: {error.what}"
-            checks.append(Check(name=f"model {name}", state="broken", found=found, remedy=error.remedy))
-        else:
-            found = f"{count} files as recorded, in {place(folder)}"
-            checks.append(Check(name=f"model {name}", state="ok", found=found))
-    return checks
+    folders = {name: shipped_folder() / name for name in SHIPPED}
+    for parent in (user_folder(), shipped_folder()):  # a name that ships hides the user's
+        there = (path.parent for path in sorted(parent.glob("*/config.json")))
+        folders |= {folder.name: folder for folder in there if not folder.name.startswith(".")}
+    return [_model(name, folder) for name, folder in folders.items()]
+
+
+def _model(name: str, folder: Path) -> Check:
+    title = f"model {name}"
+    if not folder.exists():
+        found = f"not in {place(shipped_folder())}"
+        return Check(name=title, state="missing", found=found, remedy="install melies again")
+    try:
+        entry = describe_model(folder)
+        if not entry.shipped and not (folder / DIGESTS).is_file():
+            found = f"not checked, for it has no {DIGESTS}, in {place(folder)}"
+            remedy = "`melies models add` keeps a copy with one"
+            return Check(name=title, state="ok", found=found, remedy=remedy)
+        count = check_digests(folder)
+    except UserError as error:
+        found = f"{place(error.where)}: {error.what}"
+        return Check(name=title, state="broken", found=found, remedy=error.remedy)
+    return Check(name=title, state="ok", found=f"{count} files as recorded, in {place(folder)}")
 
 
 def _minilm() -> Check:

@@ -152,11 +152,18 @@ def check_digests(folder: Path) -> int:
     """Compare a model's files with its `SHA256SUMS`; how many there are.
 
     Raises:
-        UserError: Naming the first file that is missing, changed or not listed.
+        UserError: Naming the first file that is missing, changed or not listed, and what mends it: for
+            a model that ships, or for one of the user's own.
     """
     path = folder / DIGESTS
+    ships = folder.resolve().parent == shipped_folder()
+    again = "install melies again" if ships else "bring it again with `melies models add`"
     if not path.is_file():
-        raise UserError("the list of digests is missing", where=str(path), remedy="install melies again")
+        if not ships:
+            again = "`melies models add` keeps a copy with one"
+        raise UserError("the list of digests is missing", where=str(path), remedy=again)
+    if not ships:
+        again += f", or delete {DIGESTS} if the change is yours"
     try:
         lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
         listed = {name.lstrip("*"): digest.lower() for digest, name in lines}
@@ -165,13 +172,11 @@ def check_digests(folder: Path) -> int:
     there = {file.relative_to(folder).as_posix(): file for file in _files(folder)}
     for name in sorted(listed.keys() | there.keys()):
         if name not in there:
-            raise UserError("the file is missing", where=str(folder / name), remedy="install melies again")
+            raise UserError("the file is missing", where=str(folder / name), remedy=again)
         if name not in listed:
-            raise UserError(f"the file is not in {DIGESTS}", where=str(folder / name))
+            raise UserError(f"the file is not in {DIGESTS}", where=str(folder / name), remedy=again)
         if file_sha256(there[name]) != listed[name]:
-            raise UserError(
-                "the file has changed", where=str(folder / name), remedy="install or add it again"
-            )
+            raise UserError("the file has changed", where=str(folder / name), remedy=again)
     return len(there)
 
 
