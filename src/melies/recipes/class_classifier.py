@@ -7,12 +7,12 @@
     melies train digits-judge --out runs/digits-judge
     melies train digits-features --out runs/digits-features
 
-The sets come from `melies data prepare`; with --data a recipe learns one's own pictures, in a folder per class.
-The two networks of a set differ in shape, seed and in what they are shown, so that a distance between the
-features of one says nothing about the verdicts of the other. A judge also learns from softened pictures, for
-it is to say what is drawn, however crisply; features do not, for they are to tell blurred pictures from
-sharp ones. The test part of the set is not trained on; where there is none, a tenth of the pictures is kept for
-that. `record.json` in the run folder has the accuracy and the calibration there.
+The sets come from `melies data prepare`; with --data a recipe learns one's own pictures, in a folder per
+class. The two networks of a set differ in shape, seed and in what they are shown, so that a distance between
+the features of one says nothing about the verdicts of the other. A judge also learns from softened pictures,
+for it is to say what is drawn, however crisply; features do not, for they are to tell blurred pictures from
+sharp ones. The test part of the set is not trained on; where there is none, a tenth of the pictures is kept
+for that. `record.json` in the run folder has the accuracy and the calibration there.
 """
 
 from dataclasses import replace
