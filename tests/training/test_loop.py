@@ -167,6 +167,41 @@ def test_two_objectives_train_their_own_parameters(tmp_path):
     assert {name for name in moved if name.startswith("decoder")} == {"decoder.0.bias"}
 
 
+def test_an_objective_gives_no_gradient_to_the_parameters_of_another(tmp_path):
+    """And a parameter that was fixed before stays so afterwards."""
+    from melies.interfaces import Objective
+    from melies.training.loop import train
+
+    model = toy.ImageCodec(toy.CODEC)
+    model.encoder[1].bias.requires_grad_(False)
+    before = [p.requires_grad for p in model.parameters()]
+    seen = []
+
+    def loss(m, batch, rng):
+        seen.append([p.requires_grad for p in (*m.encoder.parameters(), *m.decoder.parameters())])
+        return toy.loss_fn(m, batch, rng)
+
+    objectives = [
+        Objective("encoder", lambda m: m.encoder.parameters(), loss),
+        Objective("decoder", lambda m: m.decoder.parameters(), loss),
+    ]
+    train(model, objectives, toy.batches, toy.config(num_samples=16), out=tmp_path)
+    count = len(list(model.encoder.parameters()))
+    encoder, decoder = seen
+    assert encoder == before[:count] + [False] * (len(before) - count)
+    assert decoder == [False] * count + [True] * (len(before) - count)
+    assert [p.requires_grad for p in model.parameters()] == before
+
+
+def test_a_clip_of_zero_leaves_the_gradient_as_it_is(tmp_path):
+    norms = {}
+    for clip in (0.0, 1e-3):
+        state = toy.run(tmp_path / str(clip), num_samples=16, clip=clip)
+        norms[clip] = torch.nn.utils.get_total_norm([p.grad for p in state.model.parameters()])
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
+    assert norms[0.0] > 0.01
+
+
 def test_the_preview_sees_the_averaged_model(tmp_path):
     seen = []
     objective = toy.Objective("codec", lambda m: m.parameters(), toy.loss_fn)
@@ -217,6 +252,25 @@ def test_two_processes_under_torchrun_train_as_one_does(tmp_path):
     assert one.keys() == two.keys()
     rows = [read_log(tmp_path / name / "log.jsonl") for name in ("one", "two")]
     assert [r["samples_seen"] for r in rows[0]] == [r["samples_seen"] for r in rows[1]]
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=1e-3), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_two_objectives_as_one_does(tmp_path):
+    """Each with a gradient for its own half of the weights only."""
+    toy.run_halves(tmp_path / "one", num_samples=64)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [*command, str(TOY), str(tmp_path / "two"), "64", "halves"],
+        env=environment,
+        capture_output=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
     for name in one:
         assert torch.allclose(one[name], two[name], atol=1e-3), name
 

@@ -57,8 +57,21 @@ def run(out: Path, *, resume: bool = False, loss=loss_fn, data=batches, **option
     return train(ImageCodec(CODEC), [objective], data, config(**options), out=out, resume=resume)
 
 
+def run_halves(out: Path, **options) -> State:
+    """Train the halves of the toy codec by an objective each, without noise."""
+    torch.manual_seed(0)
+    objectives = [
+        Objective("encoder", lambda m: m.encoder.parameters(), calm_loss_fn),
+        Objective("decoder", lambda m: m.decoder.parameters(), calm_loss_fn),
+    ]
+    return train(ImageCodec(CODEC), objectives, batches, config(**options), out=out)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out, num_samples, name = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    chosen = {"loss_fn": loss_fn, "calm_loss_fn": calm_loss_fn}[name]
-    run(out, resume=out.exists(), num_samples=num_samples, loss=chosen)
+    if name == "halves":
+        run_halves(out, num_samples=num_samples)
+    else:
+        chosen = {"loss_fn": loss_fn, "calm_loss_fn": calm_loss_fn}[name]
+        run(out, resume=out.exists(), num_samples=num_samples, loss=chosen)
