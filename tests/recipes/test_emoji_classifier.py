@@ -83,7 +83,31 @@ def test_nothing_held_out_or_left_out_is_trained_on(emoji, monkeypatch, tmp_path
     out = {text for text, rest in rest.items() if rest == 2 or (rest == 0 and "skin tone" in text)}
     assert {rest[text] for text in out} == {0, 2}  # the set has some of both
     assert set(seen[0].texts) == texts - out
-    assert said[0].startswith(f"{2 * len(texts - out)} training pictures")
+    held = sum(value == 0 and "skin tone" in text for text, value in rest.items())
+    assert said[0] == f"{2 * held} pictures of held-out compositions are not trained on"
+    assert said[1].startswith(f"{2 * len(texts - out)} training pictures")
+
+
+def test_nothing_left_to_train_on_is_a_mistake(tmp_path):
+    """Every text is left out, and none is held out."""
+    numbers = [i for i in range(60) if zlib.crc32(f"a patch {i}".encode()) % MODULUS == TINY.left_out]
+    own = tmp_path / "own"
+    own.mkdir()
+    for i in numbers:
+        Image.new("RGB", (SIZE, SIZE)).save(own / f"{i}.png")
+    rows = [{"file_name": f"{i}.png", "text": f"a patch {i}"} for i in numbers]
+    (own / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"own: no picture is left to train on"):
+        emoji_classifier.run(replace(TINY, heads=("tone",)), Job(data=own, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_beside_the_main_one_leaves_the_record_to_it(emoji, monkeypatch, tmp_path):
+    short = replace(TINY, training=replace(TRAINING, num_samples=64))
+    monkeypatch.setattr(classifier, "is_main_process", lambda: False)
+    emoji_classifier.run(short, Job(data=emoji, out=tmp_path / "run", say=lambda line: None))
+    assert checkpoint.newest_checkpoint(tmp_path / "run") is not None
+    assert not (tmp_path / "run" / "record.json").exists()
 
 
 def test_judge_and_features_have_nothing_in_common_but_their_questions(emoji):

@@ -62,16 +62,18 @@ def test_it_learns_to_rebuild_what_it_never_saw_and_shows_it(emoji, tmp_path):
 
 
 def test_held_out_rows_never_reach_a_batch(emoji, monkeypatch, tmp_path):
-    kept = []
+    kept, said = [], []
 
     def spy(*args, **options):
         kept.append(args)
         return train(*args, **options)
 
     monkeypatch.setattr(emoji_codec, "train", spy)
-    go(replace(TINY, training=replace(TRAINING, num_samples=32)), emoji, tmp_path / "run")
+    short = replace(TINY, training=replace(TRAINING, num_samples=32))
+    emoji_codec.run(short, Job(data=emoji, out=tmp_path / "run", say=said.append))
     batches = kept[0][2]
     everything = read_emoji(emoji, size=SIZE)
+    assert said[0] == f"{len(everything.unseen())} pictures of held-out compositions are not trained on"
     epoch = PixelRange().inverse(batches(0, 3 * len(everything.training()))["pixels"])
     assert epoch.dtype == torch.uint8
     seen = set(epoch[:, 0, 0, 0].tolist())  # the corner names the picture

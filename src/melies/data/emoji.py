@@ -1,6 +1,7 @@
 """The emoji set: pictures with their texts, and the compositions held out of training."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,13 @@ class Emoji:
         return self.pictures.subset(self.held_out)
 
 
-def read_emoji(data: Path | None, *, size: int, progress: Progress = silent) -> Emoji:
+def read_emoji(
+    data: Path | None,
+    *,
+    size: int,
+    progress: Progress = silent,
+    say: Callable[[str], None] = lambda line: None,
+) -> Emoji:
     """Read the set from `data`, or from where `melies data prepare emoji` puts it.
 
     Only rows of that set, which have a column `unified`, are held out: a user's own are all trained on.
@@ -51,6 +58,7 @@ def read_emoji(data: Path | None, *, size: int, progress: Progress = silent) -> 
         data: Folder or zip with `metadata.jsonl`; None for the usual places.
         size: Side of the pictures, in pixels.
         progress: Shows the reading.
+        say: Told how many pictures are held out, if any.
 
     Raises:
         UserError: If the set is not found or damaged.
@@ -61,7 +69,10 @@ def read_emoji(data: Path | None, *, size: int, progress: Progress = silent) -> 
         data = find_data("emoji")
     pictures = read_images(data, size=size, progress=progress)
     own = torch.tensor(["unified" in row for row in pictures.rows], dtype=torch.bool)
-    return Emoji(pictures=pictures, held_out=held_out(pictures.rows) & own)
+    found = Emoji(pictures=pictures, held_out=held_out(pictures.rows) & own)
+    if (count := int(found.held_out.sum())) > 0:
+        say(f"{count} pictures of held-out compositions are not trained on")
+    return found
 
 
 def skin_tone(text: str) -> int | None:

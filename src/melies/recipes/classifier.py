@@ -25,7 +25,7 @@ from melies.images.classifier import (
     labels_of,
 )
 from melies.interfaces import Metric, Objective
-from melies.machine import command_line
+from melies.machine import command_line, is_main_process
 from melies.metrics.calibration import measure_calibration
 from melies.metrics.measure import measure_share
 from melies.recipes.job import Job
@@ -97,8 +97,15 @@ def train_classifier(
         facts: What else the checkpoint should say of where it comes from.
 
     Raises:
-        UserError: If a question has no answer in the data, or the model to start from does not fit.
+        UserError: If there is nothing to train on, a question has no answer in the data, or the model to
+            start from does not fit.
     """
+    if not len(pictures):
+        raise UserError(
+            "no picture is left to train on: all of them are held out or left out",
+            where=str(job.data or config.prepared),
+            remedy="add pictures, or choose another --left-out",
+        )
     with seeded(config.training.seed, "weights"):
         model = _build(config, pictures, job.start_from)
     job.say(f"{len(pictures)} training pictures, {count_parameters(model):,} parameters")
@@ -112,6 +119,8 @@ def train_classifier(
         provenance=job.provenance(config.name, num_pictures=len(pictures), **facts),
         progress=job.progress,
     )
+    if not is_main_process():
+        return state
     metrics = [
         metric
         for title, rows in unseen.items()

@@ -111,10 +111,8 @@ def run(
         UserError: If the pictures have no texts, or codec, network, size and model to start from do
             not fit each other.
     """
-    everything = read_emoji(job.data, size=config.size, progress=job.progress)
+    everything = read_emoji(job.data, size=config.size, progress=job.progress, say=job.say)
     pictures = everything.training()
-    if (count := int(everything.held_out.sum())) > 0:
-        job.say(f"{count} pictures of held-out compositions are not trained on")
     if pictures.texts is None:
         raise UserError(
             "the pictures have no texts", where=str(job.data), remedy="add a metadata.jsonl with `text`"

@@ -52,7 +52,7 @@ def run(config: PictureClassifierConfig, job: Job) -> State:
     Raises:
         UserError: If a question has no answer in the data, or the model to start from does not fit.
     """
-    emoji = read_emoji(job.data, size=config.size, progress=job.progress)
+    emoji = read_emoji(job.data, size=config.size, progress=job.progress, say=job.say)
     rule = {"modulus": MODULUS, "remainder": config.left_out}
     left_out = split_by_hash([str(row.get("text", "")) for row in emoji.pictures.rows], **rule)
     unseen = {"held-out compositions": emoji.held_out, "other texts": left_out & ~emoji.held_out}

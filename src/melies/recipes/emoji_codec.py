@@ -70,7 +70,8 @@ def run(
     job: Job,
 ) -> State:
     """Train the codec on the pictures of `data`, held-out rows left aside."""
-    pictures = read_emoji(job.data, size=config.size, progress=job.progress).training()
+    everything = read_emoji(job.data, size=config.size, progress=job.progress, say=job.say)
+    pictures = everything.training()
     job.say(f"{len(pictures.pixels)} training pictures of {config.size}×{config.size}")
     with seeded(config.training.seed, "weights"):
         model = _build(config, job.start_from)
