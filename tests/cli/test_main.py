@@ -18,6 +18,7 @@ FLAGS = {
     "generate": "batch class count eta from grid init json mask model negative out quiet sampler scale seed"
     " steps strength",
     "recipes": "json quiet",
+    "claims": "json out quiet records",
     "data prepare": "from json out quiet",
     "data show": "json quiet",
     "models": "json quiet",

@@ -19,6 +19,7 @@ VERBS = {
     "train": Verb("melies.cli.train:train", "RECIPE", "train a model, or tune one on your own pictures"),
     "recipes": Verb("melies.cli.recipes:recipes", "[NAME]", "list what can be trained, or show one recipe"),
     "evaluate": Verb("melies.cli.evaluate:evaluate", "MODEL", "measure a model and write the record"),
+    "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),
     "models": Verb("melies.cli.models:models", "", "list the models that are here"),

@@ -79,6 +79,11 @@ def measures(heading: str, records: Sequence[Record], metrics: Sequence[str] | N
     return f"<section>\n<h2>{html.escape(heading)}</h2>\n{_table(cells)}\n{context}\n</section>"
 
 
+def table(heading: str, cells: Cells) -> str:
+    """A section with a table."""
+    return f"<section>\n<h2>{html.escape(heading)}</h2>\n{_table(cells)}\n</section>"
+
+
 def text(heading: str, paragraphs: Sequence[str]) -> str:
     """A section of plain paragraphs."""
     shown = "\n".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs)

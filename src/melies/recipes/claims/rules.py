@@ -1,0 +1,102 @@
+"""Rules that read verdicts off records: comparisons of measured numbers, decided by their intervals."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from melies.interfaces import Metric
+from melies.recipes.claims.claim import Finding, Records, Rule, Verdict
+from melies.report.table import format_numbers
+
+
+class Of(NamedTuple):
+    """One measured number: which record, and which metric of it."""
+
+    record: str
+    metric: str
+    """Its name; `FD` also finds the one that tells its features, `FD[digits-features@…]`."""
+
+    def find(self, records: Records) -> Metric | None:
+        """The metric, where it was measured."""
+        record = records.get(self.record)
+        if record is None:
+            return None
+        return next((metric for metric in record.metrics if _plain(metric.name) == self.metric), None)
+
+
+def below(first: Of, second: Of | float) -> Rule:
+    """Holds where all of the first interval lies below the second, or below a number.
+
+    It does not hold where all of it lies above, and is undecided where the two overlap.
+    """
+    return _compared(first, second, _lies_below)
+
+
+def above(first: Of, second: Of | float) -> Rule:
+    """As `below`, the other way round."""
+    return _compared(first, second, lambda a, b: _lies_below(b, a))
+
+
+def every(*rules: Rule) -> Rule:
+    """Holds where all rules hold; one that does not hold decides, then one that is not measured."""
+
+    def rule(records: Records) -> Finding:
+        findings = [entry(records) for entry in rules]
+        verdicts = {finding.verdict for finding in findings}
+        order = (Verdict.FAILS, Verdict.UNMEASURED, Verdict.UNDECIDED)
+        verdict = next((verdict for verdict in order if verdict in verdicts), Verdict.HOLDS)
+        return Finding(verdict, "; ".join(finding.evidence for finding in findings))
+
+    return rule
+
+
+def best_of(first: Of, others: Sequence[str], *, lower: bool) -> Rule:
+    """Holds where the number is better than the same of every other record that was measured."""
+
+    def rule(records: Records) -> Finding:
+        rivals = [Of(name, first.metric) for name in others if Of(name, first.metric).find(records)]
+        if not rivals or first.find(records) is None:
+            return Finding(Verdict.UNMEASURED, f"{first.metric} of {first.record} and at least one other")
+        return every(*((below if lower else above)(first, rival) for rival in rivals))(records)
+
+    return rule
+
+
+def _compared(
+    first: Of, second: Of | float, holds: Callable[[tuple[float, float], tuple[float, float]], bool]
+) -> Rule:
+    def rule(records: Records) -> Finding:
+        a = first.find(records)
+        b = second.find(records) if isinstance(second, Of) else None
+        missing = [of for of, found in ((first, a), (second, b)) if isinstance(of, Of) and found is None]
+        if a is None or missing:
+            names = ", ".join(f"{of.metric} of {of.record}" for of in missing)
+            return Finding(Verdict.UNMEASURED, names)
+        other = (float(second), float(second)) if b is None else b.interval  # type: ignore[arg-type]
+        verdict = (
+            Verdict.HOLDS
+            if holds(a.interval, other)
+            else Verdict.FAILS
+            if holds(other, a.interval)
+            else Verdict.UNDECIDED
+        )
+        against = f"{second:g}" if b is None else said(second, b)  # type: ignore[arg-type]
+        return Finding(verdict, f"{said(first, a)} against {against}")
+
+    return rule
+
+
+def said(of: Of, metric: Metric) -> str:
+    """A measured number in words: what, of what, value and interval."""
+    value, low, high = format_numbers(metric)
+    unit = {"share": " %", "": ""}.get(metric.unit, f" {metric.unit}")
+    return f"{of.metric} of {of.record} {value}{unit} [{low}, {high}]"
+
+
+def _lies_below(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return a[1] < b[0]
+
+
+def _plain(name: str) -> str:
+    """`FD[emoji-features@014b3b7f] floor` → `FD floor`."""
+    before, bracket, rest = name.partition("[")
+    return before + rest.partition("]")[2] if bracket else name
