@@ -2,19 +2,16 @@
 
 import contextlib
 import json
-import pickle
 import re
 import secrets
 import shutil
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from melies import checkpoint
@@ -22,6 +19,7 @@ from melies.checkpoint import Loaded
 from melies.data.archive import open_files
 from melies.errors import UserError, nearest
 from melies.files import file_sha256, write_text
+from melies.foreign import PICKLED, read_pickled
 from melies.models import (
     CARDS,
     ModelEntry,
@@ -32,10 +30,6 @@ from melies.models import (
     write_digests,
 )
 
-PICKLED = (".pth", ".pt", ".ckpt", ".bin")
-"""Files that are read as plain tensors or not at all."""
-WRAPPERS = ("state_dict", "model", "model_state_dict", "ema", "params")
-"""Names under which a training script keeps its weights in a file."""
 KEPT = (".json", ".safetensors", ".md")
 """Files of a checkpoint that are taken out of a zip."""
 MAX_CHECKPOINT_BYTES = 64 << 30
@@ -102,36 +96,6 @@ def _read(source: Path, like: str | None) -> Iterator[Loaded]:
             where=str(source),
             remedy=f"give a folder, .zip, .safetensors or {', '.join(PICKLED)}",
         )
-
-
-def read_pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file, in float32; a file that holds anything else is refused unread.
-
-    Raises:
-        UserError: If the file holds code, is damaged, or has no plain table of named tensors.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whatever an unusual file makes the reader say
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = "it holds more than tensors" if "weights_only" in str(error).lower() else "it is damaged"
-        raise UserError(
-            f"cannot be read: {reason}, and melies never runs what is in a file",
-            where=str(path),
-            remedy="ask for the weights as safetensors",
-        ) from None
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(v, Tensor) for v in content.values())
-    ):
-        raise UserError("holds no table of named tensors", where=str(path), remedy="save model.state_dict()")
-    return {str(key): value.float() if value.is_floating_point() else value for key, value in content.items()}
 
 
 def _fitting(weights: Mapping[str, Tensor], source: Path, like: str | None) -> Loaded:
