@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from melies import checkpoint
+from melies.cli.read import read_arguments
+from melies.cli.train import Train
 from melies.optional import import_from
 from melies.recipes import RECIPES, Recipe, recipe_page
 
@@ -176,6 +179,24 @@ def test_every_recipe_can_be_configured_from_the_command(run, name):
     assert "--training.num-samples INT" in done.out
     assert f"(default: {config.training.num_samples})" in done.out
     assert f"melies train {name}" in recipe_page(name)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_page_of_a_recipe_names_commands_that_can_be_pasted_and_the_time(name):
+    page = recipe_page(name)
+    assert re.search(r"\b(core|GPU)", page), "on what?"
+    assert re.search(r"\b(minute|hour)s?\b", page), "how long?"
+    commands = [
+        line.split("#")[0].split() for line in page.splitlines() if line.startswith("    melies train ")
+    ]
+    assert commands
+    for _, _, recipe, *words in commands:
+        config = import_from(RECIPES[recipe].config)
+        read = read_arguments(
+            Train[type(config)], words, verb="train", about="", default=Train(config=config)
+        )
+        # what stands for one's own pictures is no file that `melies data prepare` puts anywhere
+        assert read.data is None or str(read.data).isupper(), words
 
 
 def test_a_real_recipe_trains_resumes_and_is_shown(run, pictures):

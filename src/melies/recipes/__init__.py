@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "emoji": Recipe("melies.recipes.emoji:CONFIG", "words to 64×64 pictures", "emoji", "hours"),
     "emoji-codec": Recipe(
-        "melies.recipes.emoji_codec:CONFIG", "pictures to 8×8 latents and back", "emoji", "30 min"
+        "melies.recipes.emoji_codec:CONFIG", "pictures to 8×8 latents and back", "emoji", "20 min"
     ),
     "emoji-judge": Recipe(
         "melies.recipes.emoji_classifier:JUDGE", "a classifier to judge drawn emoji by", "emoji", "10 min"

@@ -4,7 +4,8 @@
     melies train cifar10 --out runs/cifar10
     melies generate --model runs/cifar10 --class horse --count 8 --scale 2
 
-A UNet of 2.9 million weights. With --data it learns one's own pictures, a folder per class.
+A UNet of 2.9 million weights. On one core of a server's processor it sees some 75 pictures a second: the
+default run takes seven hours there. With --data it learns one's own pictures, a folder per class.
 """
 
 from melies.nn.unet import UNetConfig

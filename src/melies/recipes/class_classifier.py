@@ -12,7 +12,8 @@ class. The two networks of a set differ in shape, seed and in what they are show
 the features of one says nothing about the verdicts of the other. A judge also learns from softened pictures,
 for it is to say what is drawn, however crisply; features do not, for they are to tell blurred pictures from
 sharp ones. The test part of the set is not trained on; where there is none, a tenth of the pictures is kept
-for that. `record.json` in the run folder has the accuracy and the calibration there.
+for that. `record.json` in the run folder has the accuracy and the calibration there. On two processor cores
+the recipes of Fashion-MNIST take 6 minutes, those of CIFAR-10 15, and those of the digits 1.
 """
 
 from dataclasses import replace

@@ -1,7 +1,8 @@
 """Two classifiers of emoji, to measure generated ones with: a judge, and features to compare by.
 
-    melies train emoji-judge --data emoji64.zip --out runs/emoji-judge
-    melies train emoji-features --data emoji64.zip --out runs/emoji-features
+    melies data prepare emoji
+    melies train emoji-judge --out runs/emoji-judge
+    melies train emoji-features --out runs/emoji-features
 
 They name the sub-category, the skin tone and the drawing style. They differ in shape and seed and
 leave out different pictures, so that a distance between the features of one says nothing about

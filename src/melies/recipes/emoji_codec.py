@@ -1,8 +1,10 @@
 """The latent codec of the emoji model: 64×64 pictures to 8×8×16 latents and back.
 
-    melies train emoji-codec --data emoji64.zip --out runs/emoji-codec
+    melies data prepare emoji
+    melies train emoji-codec --out runs/emoji-codec
 
-On two processor cores it sees some 250 pictures a second; the default run takes half an hour.
+The default run is the one that the shipped codec had: 24 minutes on one core of a server's processor, at
+105 pictures a second, for a PSNR of 31 dB on the pictures that it learns from.
 """
 
 from dataclasses import dataclass, field, replace
@@ -39,7 +41,7 @@ class EmojiCodecConfig:
     """Weight of the error of differences between neighbouring pixels."""
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            num_samples=400_000,
+            num_samples=150_000,
             batch_size=64,
             learning_rate=2e-3,
             warmup=6_400,

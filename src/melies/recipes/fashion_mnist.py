@@ -4,7 +4,8 @@
     melies train fashion-mnist --out runs/fashion-mnist
     melies generate --model runs/fashion-mnist --class sneaker --count 8 --scale 2
 
-A UNet of 2.0 million weights. With --data it learns one's own pictures, a folder per class.
+A UNet of 2.0 million weights. On one core of a server's processor it sees some 90 pictures a second: the
+default run takes three hours there. With --data it learns one's own pictures, a folder per class.
 """
 
 from melies.nn.unet import UNetConfig
