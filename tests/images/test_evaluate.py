@@ -6,6 +6,7 @@ The toy set is one of words: coloured shapes, the colour named as a skin tone, i
 import hashlib
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,20 +130,21 @@ def measured(data, judge, features, latent_folder, tmp_path, monkeypatch):
 
 def test_the_recipe_learns_the_set_and_says_how_well(trained):
     folder, said = trained
-    assert [line.split(":")[0] for line in said[1:]] == [
+    measured = said[2:]
+    assert [line.split(":")[0] for line in measured] == [
         f"{head}, {what}{rows}"
         for rows in ("held-out compositions", "other texts")
         for what in ("real ", "calibration error, real ")
         for head in ("subcategory", "tone", "style")
     ]
-    values = [(line, float(line.split(": ")[1].split(" ")[0])) for line in said[1:]]
+    values = [(line, float(line.split(": ")[1].split(" ")[0])) for line in measured]
     assert all(value > 0.9 for line, value in values if "error" not in line), said
     assert all(value < 0.5 for line, value in values if "error" in line), said
     loaded = checkpoint.load(folder)
     assert loaded.provenance["left_out"] == {"modulus": 10, "remainder": 1}
     assert [head.name for head in loaded.config.heads] == ["subcategory", "tone", "style"]
     record = read_record(folder / "record.json")
-    assert [metric.name for metric in record.metrics] == [line.split(":")[0] for line in said[1:]]
+    assert [metric.name for metric in record.metrics] == [line.split(":")[0] for line in measured]
     assert record.notes["samples_seen"] == 7_680
 
 
@@ -304,6 +306,16 @@ def test_a_model_of_classes_is_compared_in_pixels_and_judged_by_nobody(pixel_mod
     assert len(record.metrics) == 12
     assert record.data == {"reference": "test pictures", "real": 24, "seen": 24}
     assert "judge" not in record.notes
+    validated = replace(settings, data=tmp_path / "validated")
+    shutil.copytree(tmp_path / "data", validated.data)
+    (validated.data / "test").rename(validated.data / "validation")
+    assert evaluate_files(validated, tmp_path / "out").data["reference"] == "validation pictures"
+    own = replace(settings, data=tmp_path / "data" / "train")  # folders of classes, and no splits
+    assert evaluate_files(own, tmp_path / "out").data == {
+        "reference": "pictures that the model may have been trained on",
+        "real": 24,
+        "seen": 24,
+    }
     for split in ("train", "test"):
         (tmp_path / "data" / split / "bag").rename(tmp_path / "data" / split / "hat")
     with pytest.raises(UserError, match="classes of the pictures are not those of the model"):
@@ -327,7 +339,11 @@ def test_own_captions_without_any_split_are_measured_too(judge, features, latent
         steps=2,
     )
     record = evaluate_files(settings, tmp_path / "out")
-    assert record.data == {"reference": "training pictures", "real": 24, "seen": 20}
+    assert record.data == {
+        "reference": "pictures that the model may have been trained on",
+        "real": 24,
+        "seen": 20,
+    }
     assert len(record.metrics) == 12  # nothing that the judge knows of is asked for
     for row in rows[:8]:
         (folder / row["file_name"]).unlink()

@@ -109,7 +109,7 @@ def read_parts(
         UserError: As `read_set` does.
     """
     train = read_set(source, size=size, channels=channels, classes=classes, progress=progress)
-    held = _held_split(source)
+    held = held_split(source)
     if held is not None:
         test = read_images(
             source,
@@ -142,8 +142,8 @@ def check_classes(pictures: ImageSet, where: str) -> None:
     )
 
 
-def _held_split(source: str | Path) -> str | None:
-    """The split that is not trained on, of a set that has one beside its `train`."""
+def held_split(source: str | Path) -> str | None:
+    """The split that is not trained on, of a set that has one beside its `train`; else None."""
     if str(source).startswith("hf:"):
         names = hub_splits(str(source)[3:])
     else:

@@ -20,6 +20,7 @@ from melies.config import check_range
 from melies.data.emoji import read_emoji
 from melies.data.images import ImageSet, read_images
 from melies.data.places import find_data
+from melies.data.sets import held_split
 from melies.data.splits import split_by_hash
 from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
@@ -45,6 +46,9 @@ LEAST = 20
 
 MOST = 50_000
 """More pictures than this make no number surer, and are held in memory at once."""
+
+PERHAPS_SEEN = "pictures that the model may have been trained on"
+"""What a set without a part for testing is compared with."""
 
 SHEET_ROWS, NEAR = 12, 16
 """Pictures of one group on its sheet, and pictures whose neighbours are shown."""
@@ -133,11 +137,11 @@ def evaluate_files(
     if model.config.text is not None:
         real, groups, judge = _of_words(settings, model, progress)
         features, space = _learned_features(settings.features)
-        reference = "training pictures"
+        reference = "training pictures" if "held-out" in groups else PERHAPS_SEEN
     else:
-        real, groups = _of_classes(settings, loaded, progress)
+        real, groups, split = _of_classes(settings, loaded, progress)
         judge, (features, space) = None, (pixel_features, "8×8 pixels")
-        reference = "test pictures"
+        reference = PERHAPS_SEEN if split is None else f"{split} pictures"
     if len(groups["seen"].rows) < LEAST:
         raise UserError(
             f"{len(groups['seen'].rows)} real pictures are too few to measure with",
@@ -212,16 +216,18 @@ def _unknown_to(provenance: Mapping[str, Any], pictures: ImageSet) -> ImageSet:
 
 def _of_classes(
     settings: EvaluateSettings, loaded: checkpoint.Loaded, progress: Progress
-) -> tuple[ImageSet, dict[str, Asked]]:
+) -> tuple[ImageSet, dict[str, Asked], str | None]:
+    """Of a set with a part that is not trained on only that part, which is named too."""
     recipe = str(loaded.provenance.get("recipe", _plain(settings.model)))
     source = settings.data or find_data(recipe)
     size, channels = loaded.config.size, loaded.config.channels
-    real = read_images(source, size=size, channels=channels, split="test", progress=progress)
+    split = held_split(source)
+    real = read_images(source, size=size, channels=channels, split=split, progress=progress)
     chosen = _some(real, settings)
     if chosen.labels is None or not set(chosen.classes) <= set(loaded.config.classes):
         raise UserError("the classes of the pictures are not those of the model", where=str(source))
     names = [chosen.classes[label] for label in chosen.labels.tolist()]
-    return real, {"seen": Asked(chosen, [], names)}
+    return real, {"seen": Asked(chosen, [], names)}, split
 
 
 def _words(rows: ImageSet) -> Asked:
