@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,7 @@ def read_images(
     split: str | None = None,
     limit: int | None = None,
     max_bytes: int | None = None,
+    keep: Callable[[str], bool] | None = None,
     progress: Progress = silent,
 ) -> ImageSet:
     """The pictures of a folder or zip in the `imagefolder` convention, or of `hf:NAME`.
@@ -90,6 +91,7 @@ def read_images(
         split: Which of the folders `train/`, `test/`, … to read; "train" where None and there are such.
         limit: Read at most this many, spread evenly over the sorted names.
         max_bytes: Refuse a set whose pixels need more; half of the free memory where None.
+        keep: Of a folder or zip, the names of pictures to look at; the others might not be there.
         progress: Where to show it.
 
     Raises:
@@ -107,7 +109,9 @@ def read_images(
             str(source)[3:], split=split, limit=limit, max_bytes=max_bytes, progress=progress, options=options
         )
     with open_files(source) as files:
-        pictures = picture_names(files)
+        pictures = [name for name in picture_names(files) if keep is None or keep(name)]
+        if not pictures:
+            raise UserError("holds none of the pictures that are needed", where=str(source))
         rows = _rows(files, frozenset(pictures))
         label_of, classes = _labels(pictures, rows)  # over all splits, so that labels mean the same in each
         pictures = spread(in_split(pictures, split, str(source)), limit)
