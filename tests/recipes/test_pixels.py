@@ -162,6 +162,22 @@ def test_pictures_without_classes_are_refused(tmp_path):
         fashion_mnist.run(tiny(), Job(data=data, out=tmp_path / "run"))
 
 
+def test_without_classes_it_learns_them_all_where_that_is_asked_for(tmp_path):
+    data = write_pictures(tmp_path / "one", classes=("left",), count=8)
+    config = tiny(needs_classes=False)
+    config = replace(config, training=replace(config.training, num_samples=64, preview_every=64))
+    fashion_mnist.run(config, Job(data=data, out=tmp_path / "run", say=lambda line: None))
+    model = checkpoint.load(tmp_path / "run").model
+    assert model.config.classes == ()
+    with Image.open(tmp_path / "run" / "preview" / "00000064.png") as preview:
+        assert preview.width > preview.height
+    job = Job(
+        data=write_pictures(tmp_path / "two", count=4), out=tmp_path / "b", start_from=str(tmp_path / "run")
+    )
+    with pytest.raises(UserError, match=r"the model knows the classes \(none\), the data left, right"):
+        fashion_mnist.run(config, job)
+
+
 def test_a_network_that_the_model_cannot_use_is_refused(tmp_path):
     data = write_pictures(tmp_path / "two", count=2)
     for fields, message in (({"learned_variance": True}, "learned_variance"), ({"text_dim": 8}, "text_dim")):

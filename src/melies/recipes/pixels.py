@@ -11,17 +11,20 @@ from melies.config import check_positive, check_range
 from melies.data.batches import picture_batches
 from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
 from melies.errors import UserError
-from melies.images.generate import draw
+from melies.images.inversion import DiffusionPictures
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import Objective
 from melies.nn.unet import UNetConfig
 from melies.recipes.job import Job
 from melies.report.figure import grid
-from melies.rng import seeded
+from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
+from melies.transform import PixelRange
 
 PREVIEW_ROWS = 4
 """Pictures of each class in a preview."""
+PREVIEW_COLUMNS = 8
+"""Pictures in a row of a preview without classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class PixelDiffusionConfig:
     """Standard deviation of the pixels, on the scale of −1 to 1."""
     flip: bool = False
     """Whether half of the pictures are shown mirrored."""
+    needs_classes: bool = True
+    """Whether pictures without classes are refused; otherwise classes are learned where there are any."""
     drop: float = 0.1
     """Share of pictures trained without their class, for classifier-free guidance."""
     P_mean: float = -1.2
@@ -60,10 +65,11 @@ def train_pixels(
     """Train on the pictures of `data`, or of the prepared set called `name`; folders are classes.
 
     Raises:
-        UserError: If the pictures have not at least two classes, or not those of the model to start from.
+        UserError: If the pictures have not the classes that are needed, or not those of the model to start
+            from.
     """
     size, channels = config.network.size, config.network.channels
-    pictures = job.read(name, size=size, channels=channels)
+    pictures = job.read(name, size=size, channels=channels, classes=config.needs_classes)
     with seeded(config.training.seed, "weights"):
         model = _build(config, pictures.classes, job.start_from)
     count = sum(p.numel() for p in model.parameters())
@@ -94,11 +100,12 @@ def _build(config: PixelDiffusionConfig, classes: tuple[str, ...], start_from: s
             )
         )
     model = checkpoint.load(start_from).model
-    if not isinstance(model, ImageDiffusion) or model.parts or not model.config.classes:
-        raise UserError("not a class-conditional model of pixels", where=start_from)
+    if not isinstance(model, ImageDiffusion) or model.parts or model.config.text is not None:
+        raise UserError("not a model of pixels that knows at most classes", where=start_from)
     if model.config.classes != classes:
+        ours, theirs = (", ".join(names) or "(none)" for names in (model.config.classes, classes))
         raise UserError(
-            f"the model knows the classes {', '.join(model.config.classes)}, the data {', '.join(classes)}",
+            f"the model knows the classes {ours}, the data {theirs}",
             where=start_from,
             remedy="name the folders as the model does",
         )
@@ -116,7 +123,8 @@ def denoiser_loss(config: PixelDiffusionConfig):
 
     def loss_fn(model: nn.Module, batch: dict[str, Tensor], rng: torch.Generator):
         x0 = batch["pixels"]
-        condition = drop_condition({"class": batch["class"]}, ("class",), rng, joint=config.drop)
+        known = {"class": batch["class"]} if "class" in batch else {}
+        condition = drop_condition(known, tuple(known), rng, joint=config.drop) if known else {}
         sigma = log_normal(len(x0), rng, P_mean=config.P_mean, P_std=config.P_std).to(x0)
         epsilon = torch.randn(x0.shape, generator=rng).to(x0)
         weight = edm(sigma, sigma_data=config.sigma_data)
@@ -130,13 +138,16 @@ def _preview(model: nn.Module, folder: Path, samples_seen: int) -> None:
     if not isinstance(model, ImageDiffusion):
         raise TypeError(f"expected the model that is trained, got {type(model).__name__}")
     classes = model.config.classes
-    pixels = draw(
-        model,
-        classes=list(classes) * PREVIEW_ROWS,
-        scale=2.0,
-        num_steps=16,
-        seeds=[row for row in range(PREVIEW_ROWS) for _ in classes],
-        batch_size=32,
+    columns = len(classes) or PREVIEW_COLUMNS
+    pictures, drawn = DiffusionPictures(model, scale=2.0, num_steps=16), []
+    for row in range(PREVIEW_ROWS):
+        labels = torch.arange(columns) if classes else None
+        seeds = [row] * columns if classes else range(row * columns, (row + 1) * columns)
+        drawn.append(pictures.sample(columns, noise=noise_for(seeds), labels=labels).cpu())
+    sheet = grid(
+        PixelRange().inverse(torch.cat(drawn)),
+        columns=columns,
+        column_labels=list(classes) or None,
+        zoom=2,
     )
-    sheet = grid(pixels.expand(-1, 3, -1, -1), columns=len(classes), column_labels=list(classes), zoom=2)
     sheet.save(folder / f"{samples_seen:08d}.png")
