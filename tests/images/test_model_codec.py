@@ -13,7 +13,9 @@ from torch.distributions.kl import kl_divergence as exact_kl
 from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec, kl_divergence, reconstruction_error
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
+from melies.interfaces import TextStates
 from melies.nn.transformer import TransformerConfig
+from melies.text.config import TextConfig
 
 
 @given(st.integers(1, 4), st.integers(1, 5))
@@ -50,6 +52,24 @@ def test_a_size_that_the_codec_cannot_divide_is_refused(latent_model):
 def test_widths_must_fit_the_normalisation():
     with pytest.raises(UserError, match="multiple of 8"):
         CodecConfig(widths=(12,))
+
+
+def test_a_frozen_encoder_that_is_a_module_is_no_part_of_the_model(tmp_path):
+    class Encoder(torch.nn.Linear):
+        def forward(self, texts):
+            return TextStates(torch.ones(len(texts), 2, 16), torch.ones(len(texts), 2).bool(), torch.ones(1))
+
+    network = TransformerConfig(channels=3, size=8, patch=4, dim=16, depth=1, head_dim=8, text_dim=16)
+    config = ImageDiffusionConfig(network=network, size=8, text=TextConfig(name="minilm"))
+    encoder = Encoder(2, 2).eval()
+    model, without = ImageDiffusion(config, text_encoder=encoder), ImageDiffusion(config)
+    assert model.text_encoder is encoder
+    assert copy.deepcopy(model).text_encoder is encoder
+    assert model.state_dict().keys() == without.state_dict().keys()
+    assert len(list(model.parameters())) == len(list(without.parameters()))
+    model.train()
+    assert not encoder.training  # its mode is its own
+    assert model.condition_on(["a bear"])["text"].shape == (1, 2, 16)
 
 
 def test_a_copy_shares_the_frozen_parts_and_not_the_weights(latent_model):

@@ -4,7 +4,7 @@ The denoiser works on x0 space: standardised latents where a codec is nested in 
 pixels in [−1, 1] where none is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,8 @@ class ImageDiffusion(nn.Module):
                 f"size = {config.size} does not divide by {codec.config.reduction}, the codec's reduction"
             )
         self.denoiser = Preconditioned(network, sigma_data=config.sigma_data)
-        self._text_encoder = text_encoder
+        # in a tuple, for its weights are not this model's to train, to copy or to save
+        self._frozen_text: tuple[Any, ...] = () if text_encoder is None else (text_encoder,)
         if config.text is not None and config.text.name == "learned":
             from melies.text.learned import LearnedEncoder
 
@@ -106,7 +107,7 @@ class ImageDiffusion(nn.Module):
             self.config,
             codec=self.parts.get("codec"),  # type: ignore[arg-type]
             transforms=self.transforms,
-            text_encoder=self._text_encoder,
+            text_encoder=self._frozen_text[0] if self._frozen_text else None,
         )
         fresh.load_state_dict(self.state_dict())
         return fresh.to(next(self.parameters()).device)
@@ -160,7 +161,15 @@ class ImageDiffusion(nn.Module):
 
     @property
     def text_encoder(self) -> Any:
-        """The text encoder, loaded at its first use.
+        """The text encoder, loaded at its first use; as `load_text_encoder`, with the same errors."""
+        return self.load_text_encoder()
+
+    def load_text_encoder(self, *, allow_download: bool = False, say: Callable[[str], None] = print) -> Any:
+        """The text encoder: the learned one, the one that was given, or the one that is found now.
+
+        Args:
+            allow_download: Whether its weights may be fetched from the Hugging Face hub.
+            say: Told before they are.
 
         Raises:
             UserError: If the model has no text, or the encoder's weights are found nowhere.
@@ -169,11 +178,14 @@ class ImageDiffusion(nn.Module):
             raise UserError("this model does not read text", remedy="name classes with --class")
         if self.config.text.name == "learned":
             return self.learned_text
-        if self._text_encoder is None:
+        if not self._frozen_text:
             from melies.text.encode import build_encoder
 
-            self._text_encoder = build_encoder(self.config.text, device=self.device)
-        return self._text_encoder
+            encoder = build_encoder(
+                self.config.text, device=self.device, allow_download=allow_download, say=say
+            )
+            self._frozen_text = (encoder,)
+        return self._frozen_text[0]
 
     @torch.no_grad()
     def condition_on(self, texts: Sequence[str] = (), classes: Sequence[str] = ()) -> dict[str, Tensor]:
