@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
+from melies.errors import UserError
+
 
 class Done(NamedTuple):
     """What a command did."""
@@ -80,6 +82,36 @@ def tiny_model(tmp_path) -> Path:
         provenance={"recipe": "pets", "samples_seen": 64},
     )
     return folder
+
+
+@pytest.fixture
+def foreign_text(tmp_path, monkeypatch) -> Path:
+    """A model of words whose encoder is nowhere here, and no network; what is asked of the hub is kept."""
+    import torch
+
+    from melies import checkpoint
+    from melies.images.codec import CodecConfig, ImageCodec
+    from melies.images.model import ImageDiffusion, ImageDiffusionConfig
+    from melies.nn.transformer import TransformerConfig
+    from melies.text.config import TextConfig
+    from melies.transform import Standardize
+
+    torch.manual_seed(0)
+    network = TransformerConfig(channels=4, size=4, dim=16, depth=1, head_dim=8, text_dim=384)
+    model = ImageDiffusion(
+        ImageDiffusionConfig(
+            network=network, size=16, text=TextConfig(name="minilm", hub="somebody/encoder", dim=384)
+        ),
+        codec=ImageCodec(CodecConfig(latent_channels=4, widths=(8, 16), decoder_blocks=1)),
+        transforms={"latent": Standardize(mean=(0.0,) * 4, std=(1.0,) * 4)},
+    )
+
+    def download(hub, *, say):
+        say(f"downloading {hub}")
+        raise UserError("downloading failed: no network", where=hub)
+
+    monkeypatch.setattr("melies.text.weights.download", download)
+    return checkpoint.save(tmp_path / "foreign", model)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class Settings:
 def asked(monkeypatch):
     calls = []
 
-    def evaluate_files(settings, out, *, command, progress):
+    def evaluate_files(settings, out, *, command, allow_download, progress, say):
         calls.append((settings, out))
         metric = Metric("kernel distance", 0.25, "1", False, settings.count, (0.125, 0.5), 0)
         return Record(name="pets", metrics=(metric,), notes={"scale": 2.0}, command=command)

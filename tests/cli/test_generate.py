@@ -19,8 +19,8 @@ def asked(monkeypatch):
 
     calls = []
 
-    def generate_files(settings, out, *, progress):
-        calls.append((settings, out, progress))
+    def generate_files(settings, out, *, allow_download, progress, say):
+        calls.append((settings, out, progress, allow_download))
         pictures = tuple(out / f"{i}.png" for i in range(settings.total))
         return GenerateReport(
             pictures=pictures, grid=out / "grid.png", seconds=1.25, notes=("not read: 'x'",)
@@ -35,7 +35,8 @@ def test_every_setting_is_an_option_with_the_same_default():
     for name in SETTINGS:
         if name != "prompts":
             assert getattr(plain, name) == getattr(drawn, name), name
-    assert {field.name for field in fields(Generate)} == {*SETTINGS, "source", "out", "output"}
+    others = {"source", "out", "allow_download", "output"}
+    assert {field.name for field in fields(Generate)} == {*SETTINGS, *others}
 
 
 def test_arguments_become_settings(run, asked):
@@ -46,7 +47,7 @@ def test_arguments_become_settings(run, asked):
         *("--batch", "4", "--class", "x", "y", "--out", "there"),
     )
     assert done.code == 0
-    settings, out, _ = asked[0]
+    settings, out, _, allow_download = asked[0]
     assert settings == DrawSettings(
         prompts=("a mechanic, dark skin tone", "a polar bear"),
         classes=("x", "y"),
@@ -65,6 +66,9 @@ def test_arguments_become_settings(run, asked):
         batch=4,
     )
     assert out == Path("there")
+    assert allow_download is False
+    run("generate", "a bear", "--allow-download")
+    assert asked[-1][3] is True
 
 
 def test_options_may_stand_before_the_prompts_and_prompts_may_look_like_options(run, asked):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from tyro.conf import arg
 
 from melies.cli.output import Answer, Output, place, table
-from melies.cli.read import read_arguments
+from melies.cli.read import bare_arg, read_arguments
 from melies.errors import UserError
 from melies.machine import command_line
 
@@ -32,6 +32,8 @@ class Evaluate(Generic[Settings]):
     settings: Annotated[Settings, arg(name="")]
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("out/evaluation")
     """Where the record and its figures go."""
+    allow_download: Annotated[bool, bare_arg()] = False
+    """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
     output: Annotated[Output, arg(name="")] = Output()
 
 
@@ -55,7 +57,9 @@ def evaluate(argv: Sequence[str]) -> Answer:
         arguments.settings,
         arguments.out,
         command=command_line(sys.argv),
+        allow_download=arguments.allow_download,
         progress=arguments.output.progress,
+        say=arguments.output.say,
     )
     return _answer(record, arguments.out)
 

@@ -66,6 +66,8 @@ class Generate:
     """Draw this picture again, from the settings inside it; goes with no other setting."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("out")
     """Where the pictures go; nothing there is overwritten."""
+    allow_download: Annotated[bool, bare_arg()] = False
+    """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
     output: Annotated[Output, arg(name="")] = Output()
 
 
@@ -83,7 +85,13 @@ def generate(argv: Sequence[str]) -> Answer:
 
     from melies.images.pictures import generate_files
 
-    report = generate_files(settings, arguments.out, progress=arguments.output.progress)
+    report = generate_files(
+        settings,
+        arguments.out,
+        allow_download=arguments.allow_download,
+        progress=arguments.output.progress,
+        say=arguments.output.say,
+    )
     return _answer(report)
 
 
@@ -99,7 +107,14 @@ def _again(arguments: Generate) -> Answer:
 
     from melies.images.pictures import redraw_file
 
-    return _answer(redraw_file(arguments.source, arguments.out, progress=arguments.output.progress))  # type: ignore[arg-type]
+    report = redraw_file(
+        arguments.source,  # type: ignore[arg-type]
+        arguments.out,
+        allow_download=arguments.allow_download,
+        progress=arguments.output.progress,
+        say=arguments.output.say,
+    )
+    return _answer(report)
 
 
 def _answer(report: Any) -> Answer:

@@ -37,6 +37,8 @@ class Train(Generic[Config]):
     """Run folder for checkpoints, log and previews; runs/RECIPE where left out."""
     resume: Annotated[bool, bare_arg()] = False
     """Go on from the newest checkpoint in the run folder."""
+    allow_download: Annotated[bool, bare_arg()] = False
+    """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
     config: Annotated[Config, arg(name="")]
     output: Annotated[Output, arg(name="")] = Output()
 
@@ -71,6 +73,7 @@ def train(argv: Sequence[str]) -> Answer:
             out=out,
             start_from=arguments.start_from,
             resume=arguments.resume,
+            allow_download=arguments.allow_download,
             progress=output.progress,
             say=output.say,
         ),

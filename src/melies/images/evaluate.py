@@ -122,12 +122,19 @@ class Question(NamedTuple):
 
 
 def evaluate_files(
-    settings: EvaluateSettings, out: Path, *, command: str = "", progress: Progress = silent
+    settings: EvaluateSettings,
+    out: Path,
+    *,
+    command: str = "",
+    allow_download: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = print,
 ) -> Record:
     """Measure a model at every scale; write one record per scale, the best one again, and figures.
 
     `record.json` is the scale with the best agreement on held-out compositions, or with the least
-    Fréchet distance where nobody judges. `command` goes into the records: what makes them again.
+    Fréchet distance where nobody judges. `command` goes into the records: what makes them again. With
+    `allow_download` a text encoder that is not here is fetched from the hub, once `say` was told.
 
     Raises:
         UserError: If the model, a classifier or the data is not found, or they do not fit.
@@ -135,6 +142,7 @@ def evaluate_files(
     loaded = read_diffusion(settings.model)
     model: ImageDiffusion = loaded.model
     if model.config.text is not None:
+        model.load_text_encoder(allow_download=allow_download, say=say)
         real, groups, judge = _of_words(settings, model, progress)
         features, space = _learned_features(settings.features)
         reference = "training pictures" if "held-out" in groups else PERHAPS_SEEN

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,27 @@ class GenerateReport:
     """What the user should know, such as words that the encoder did not read."""
 
 
-def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = silent) -> GenerateReport:
+def generate_files(
+    settings: DrawSettings,
+    out: Path,
+    *,
+    allow_download: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = print,
+) -> GenerateReport:
     """Draw every picture of `settings` into `out`: PNG, JSON beside it, and a grid.
+
+    Args:
+        settings: What to draw.
+        out: Where to; nothing there is overwritten.
+        allow_download: Whether the text encoder's weights may be fetched from the Hugging Face hub.
+        progress: Shows how far the drawing is.
+        say: Told before anything is downloaded.
 
     Raises:
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
-    family, weights = _load_for(settings)
+    family, weights = _load_for(settings, allow_download, say)
     inputs = read_inputs(settings)
     digests = {name: digest_of(data) for name, data in inputs.items()}
     started = time.perf_counter()
@@ -96,11 +110,25 @@ def generate_files(settings: DrawSettings, out: Path, *, progress: Progress = si
     )
 
 
-def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> GenerateReport:
+def redraw_file(
+    picture: Path,
+    out: Path,
+    *,
+    allow_download: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = print,
+) -> GenerateReport:
     """Draw a picture again from the settings inside it: the same bytes on one machine and version.
 
     The pictures that were drawn in one batch with it are computed again too, because what else is
     in a batch decides the last bit of a sum.
+
+    Args:
+        picture: A PNG that `generate_files` wrote.
+        out: Where to; nothing there is overwritten.
+        allow_download: As for `generate_files`, and so are `progress` and `say`.
+        progress: Shows how far the drawing is.
+        say: Told before anything is downloaded.
 
     Raises:
         UserError: If the picture carries no settings, or its model or the picture that it started
@@ -108,7 +136,7 @@ def redraw_file(picture: Path, out: Path, *, progress: Progress = silent) -> Gen
     """
     drawn = read_settings(picture)
     settings, index = drawn.settings, drawn.index
-    family, found = _load_for(settings)
+    family, found = _load_for(settings, allow_download, say)
     if found != drawn.weights:
         raise UserError(
             f"drawn with other weights ({drawn.weights[:12]}) than those of {settings.model!r} now"
@@ -172,7 +200,7 @@ def _draw_indices(
     )
 
 
-def _load_for(settings: DrawSettings) -> tuple[Family, str]:
+def _load_for(settings: DrawSettings, allow_download: bool, say: Callable[[str], None]) -> tuple[Family, str]:
     """The model with the digest of its weights, once it is sure to draw by these settings."""
     family = open_family(
         settings.model,
@@ -195,6 +223,8 @@ def _load_for(settings: DrawSettings) -> tuple[Family, str]:
                 )
     if settings.init and not (settings.prompts or settings.classes):
         raise UserError("a picture to start from needs words or a class that it is changed towards")
+    if settings.prompts:
+        model.load_text_encoder(allow_download=allow_download, say=say)
     return family, file_sha256(checkpoint.weights_file(family.loaded.folder))
 
 

@@ -125,9 +125,9 @@ def run(
         )
     captions = caption_table(pictures.rows)
     with seeded(config.training.seed, "weights"):
-        model = _build(config, captions.texts, job.start_from)
+        model = _build(config, captions.texts, job)
     latents = encode_pictures(model, pictures, refit=job.start_from is None)
-    encoder = model.text_encoder
+    encoder = model.load_text_encoder(allow_download=job.allow_download, say=job.say)
     cache = job.out / "captions"
     conditions = caption_conditions(encoder, captions.texts, progress=job.progress, cache=cache)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
@@ -145,8 +145,8 @@ def run(
     )
 
 
-def _build(config: EmojiConfig, texts: Sequence[str], start_from: str | None) -> ImageDiffusion:
-    if start_from is not None:
+def _build(config: EmojiConfig, texts: Sequence[str], job: Job) -> ImageDiffusion:
+    if (start_from := job.start_from) is not None:
         loaded = checkpoint.load(start_from).model
         if not isinstance(loaded, ImageDiffusion) or loaded.config.text is None or not loaded.parts:
             raise UserError("not a text-to-image model with a codec", where=start_from)
@@ -158,7 +158,7 @@ def _build(config: EmojiConfig, texts: Sequence[str], start_from: str | None) ->
             )
         return loaded.train()
     codec = _codec(config.codec)
-    encoder = build_encoder(_text(config, texts))
+    encoder = build_encoder(_text(config, texts), allow_download=job.allow_download, say=job.say)
     network = replace(config.network, text_dim=encoder.dim)
     model_config = ImageDiffusionConfig(network=network, size=config.size, text=encoder.config)
     frozen = None if isinstance(encoder, LearnedEncoder) else encoder  # the model makes its own learned one

@@ -29,6 +29,8 @@ class Job:
     """Name or checkpoint of a model whose weights to start from."""
     resume: bool = False
     """Go on from the newest checkpoint in `out`."""
+    allow_download: bool = False
+    """Whether the weights of a text encoder may be fetched from the Hugging Face hub."""
     progress: Progress = silent
     """Shows how far the run is."""
     say: Callable[[str], None] = print_once
