@@ -70,6 +70,14 @@ def test_one_row_per_metric(metric, record):
     )
 
 
+def test_what_is_counted_has_no_interval_in_a_cell(metric, record):
+    counted = record(
+        "emoji", metric("weights", 120.0, interval=(120.0, 120.0)), metric("fd", 3.0, (3.0, 3.5))
+    )
+    (row,) = comparison_cells([counted], ["weights", "fd"]).rows
+    assert row[1:3] == ["120", "3.00 [3.00, 3.50]"]
+
+
 def test_one_row_per_record(metric, record):
     share = metric("tone", 0.9, (0.85, 0.95), "share", higher_is_better=True, num_samples=300)
     cells = comparison_cells([record("emoji", metric(), share), record("mine")], ["tone", "fd"])

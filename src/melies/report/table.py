@@ -97,6 +97,12 @@ def format_numbers(metric: Metric) -> tuple[str, str, str]:
     return shown[0], shown[1], shown[2]
 
 
+def with_interval(metric: Metric) -> str:
+    """The value with its interval; what was counted has none."""
+    value, low, high = format_numbers(metric)
+    return value if low == value == high else f"{value} [{low}, {high}]"
+
+
 def render_into(path: str | Path) -> list[str]:
     """Fill every table of a Markdown file from its records; the names of those that changed.
 
@@ -196,10 +202,7 @@ def _unit(metric: Metric) -> str:
 
 
 def _cell(metric: Metric | None) -> str:
-    if metric is None:
-        return "–"
-    value, low, high = format_numbers(metric)
-    return f"{value} [{low}, {high}]"
+    return "–" if metric is None else with_interval(metric)
 
 
 def _signed(number: str) -> str:

@@ -70,7 +70,7 @@ def test_the_page_shows_every_quote_with_its_numbers_and_command(sets, tmp_path)
     text = write_claims(tmp_path / "claims.html", judged).read_text()
     for entry in judged:
         assert entry.claim.quote.replace('"', "&quot;").replace("'", "&#x27;") in text
-    assert "FD of autoencoder 5.000 [5.000, 5.100] against FD of vae 1.000" in text
+    assert "FD of autoencoder 5.000 [5.000, 5.100] against FD of vae 1.000 [1.000, 1.100]" in text
     assert "Command: melies ladder" in text
     assert "http" not in text.replace("http-equiv", "")
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from melies.interfaces import Metric
 from melies.recipes.claims.claim import Finding, Records, Rule, Verdict
-from melies.report.table import format_numbers
+from melies.report.table import with_interval
 
 
 class Of(NamedTuple):
@@ -86,10 +86,9 @@ def _compared(
 
 
 def said(of: Of, metric: Metric) -> str:
-    """A measured number in words: what, of what, value and interval."""
-    value, low, high = format_numbers(metric)
+    """A measured number in words: what, of what, value and interval, unit."""
     unit = {"share": " %", "": ""}.get(metric.unit, f" {metric.unit}")
-    return f"{of.metric} of {of.record} {value}{unit} [{low}, {high}]"
+    return f"{of.metric} of {of.record} {with_interval(metric)}{unit}"
 
 
 def _lies_below(a: tuple[float, float], b: tuple[float, float]) -> bool:
