@@ -165,3 +165,11 @@ def test_a_file_that_is_no_record_is_one_sentence(tmp_path, data, said):
         path.write_bytes(data)
     with pytest.raises(UserError, match=rf"record\.json: .*{said}"):
         read_record(path)
+
+
+def test_a_metric_is_found_whatever_features_it_tells(metric, record):
+    found = record("x", metric("FD[net@12] floor"), metric("FD[net@12]", 3.0, (2.0, 4.0)), metric("recall"))
+    assert found.find("FD").value == 3.0
+    assert found.find("FD floor").name == "FD[net@12] floor"
+    assert found.find("recall").name == "recall"
+    assert found.find("KD") is None

@@ -62,6 +62,16 @@ class Record:
         """
         return choose(name, {metric.name: metric for metric in self.metrics}, f"metric of {self.name}")
 
+    def find(self, name: str) -> Metric | None:
+        """The metric of that name, or of that name with features told: `FD` finds `FD[emoji-features@…]`."""
+        return next((metric for metric in self.metrics if plain_name(metric.name) == name), None)
+
+
+def plain_name(name: str) -> str:
+    """The name of a metric without the features that it tells: `FD[net@12] floor` → `FD floor`."""
+    before, bracket, rest = name.partition("[")
+    return before + rest.partition("]")[2] if bracket else name
+
 
 def record_run(
     name: str,

@@ -18,9 +18,7 @@ class Of(NamedTuple):
     def find(self, records: Records) -> Metric | None:
         """The metric, where it was measured."""
         record = records.get(self.record)
-        if record is None:
-            return None
-        return next((metric for metric in record.metrics if _plain(metric.name) == self.metric), None)
+        return None if record is None else record.find(self.metric)
 
 
 def below(first: Of, second: Of | float) -> Rule:
@@ -93,9 +91,3 @@ def said(of: Of, metric: Metric) -> str:
 
 def _lies_below(a: tuple[float, float], b: tuple[float, float]) -> bool:
     return a[1] < b[0]
-
-
-def _plain(name: str) -> str:
-    """`FD[emoji-features@014b3b7f] floor` → `FD floor`."""
-    before, bracket, rest = name.partition("[")
-    return before + rest.partition("]")[2] if bracket else name
