@@ -24,13 +24,19 @@ def generator_for(seed: int, *progress: int | str) -> torch.Generator:
 
 
 @contextlib.contextmanager
-def seeded(seed: int, *progress: int | str) -> Iterator[None]:
+def seeded(seed: int, *progress: int | str, device: torch.device | None = None) -> Iterator[None]:
     """Inside, torch's global generator on the CPU is that of `generator_for`; afterwards as it was before.
 
-    For what torch draws without asking for a generator: the first weights of a network.
+    For what torch draws without asking for a generator: the first weights of a network, and dropout. So
+    is that of `device`, where it is a GPU.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(generator_for(seed, *progress).get_state())
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    generator = generator_for(seed, *progress)
+    with torch.random.fork_rng(devices=gpus):
+        torch.set_rng_state(generator.get_state())
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(generator.initial_seed())
         yield
 
 

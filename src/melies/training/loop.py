@@ -21,7 +21,7 @@ from melies.errors import UserError
 from melies.interfaces import Objective
 from melies.machine import commit, hardware, keep_freed_memory, versions
 from melies.progress import Progress, silent
-from melies.rng import generator_for
+from melies.rng import generator_for, seeded
 from melies.training.ema import EMA
 from melies.training.log import Log
 from melies.training.schedule import learning_rate
@@ -244,8 +244,10 @@ class _Loop:
             total = 0.0
             with self._others_fixed(objective):
                 for i, batch in enumerate(parts):
-                    rng = generator_for(config.seed, "train", objective.name, start + i * part)
-                    with self.autocast():
+                    place = ("train", objective.name, start + i * part)
+                    rng = generator_for(config.seed, *place)
+                    unasked = seeded(config.seed, *place, "dropout", device=accelerator.device)
+                    with self.autocast(), unasked:
                         loss, extra = objective.loss_fn(self.wrapped, batch, rng)
                     if not torch.isfinite(loss):
                         raise FloatingPointError(
