@@ -1,0 +1,1 @@
+"""Generative adversarial networks: two pairs of networks, three objectives, one model."""
