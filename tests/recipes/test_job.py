@@ -98,3 +98,10 @@ class TestReading:
         assert len(one.read("digits", size=8, channels=1, classes=False)) == 2
         with pytest.raises(ValueError, match="size=16"):
             Job(out=tmp_path, pictures=read).read("digits", size=16, channels=1)
+
+    def test_a_set_that_is_to_be_brought_is_asked_for(self, folder, tmp_path):
+        assert Job(out=tmp_path, data=folder).brought("CelebA") == folder
+        with pytest.raises(UserError, match="CelebA is not something that melies brings; give --data PATH"):
+            Job(out=tmp_path).brought("CelebA")
+        with pytest.raises(UserError, match="no such file or folder"):
+            Job(out=tmp_path, data=tmp_path / "absent").brought("CelebA")

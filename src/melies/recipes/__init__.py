@@ -56,6 +56,9 @@ RECIPES = {
     "cifar10": Recipe(
         "melies.recipes.cifar10:CONFIG", "ten classes to 32×32 colour pictures", "cifar10", "half a day"
     ),
+    "celeba-hq": Recipe(
+        "melies.recipes.celeba_hq:CONFIG", "faces in 64×64, by diffusion", "brought by you", "days"
+    ),
     "fashion-mnist-judge": Recipe(
         "melies.recipes.class_classifier:FASHION_MNIST_JUDGE",
         "a classifier to judge drawn clothing by",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from melies.errors import UserError
 from melies.machine import is_main_process
 from melies.progress import Progress, silent
 
@@ -59,6 +60,18 @@ class Job:
         if tuple(self.pictures.pixels.shape[1:]) != (channels, size, size):
             raise ValueError(f"pictures of {tuple(self.pictures.pixels.shape[1:])} for {channels=}, {size=}")
         return self.pictures
+
+    def brought(self, what: str) -> Path:
+        """Where the pictures of a set lie that melies cannot make, and that is called `what`.
+
+        Raises:
+            UserError: If nothing is given, or it is not there.
+        """
+        from melies.data.places import find_data
+
+        if self.data is None:
+            raise UserError(f"{what} is not something that melies brings", remedy="give --data PATH")
+        return find_data(what, self.data)
 
     def provenance(self, recipe: str, **facts: Any) -> dict[str, Any]:
         """What the checkpoints of this run say of where they come from: recipe, facts, starting model.
