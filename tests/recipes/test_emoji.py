@@ -198,13 +198,14 @@ def test_the_preview_is_a_sheet_of_its_prompts(trained):
         assert sheet.size == (8 * 2 * SIZE + 9 * 4, 2 * 2 * SIZE + 3 * 4)
 
 
-def write_own(folder: Path, *, texts: bool = True) -> Path:
-    """Six pictures of one's own, in the imagefolder convention."""
+def write_own(folder: Path, *, texts: bool = True, long: int = 0) -> Path:
+    """Six pictures of one's own, in the imagefolder convention; some with captions of 19 words."""
     folder.mkdir()
     for i in range(6):
         Image.new("RGB", (20, 16), (40 * i, 200 - 30 * i, 90)).save(folder / f"{i}.png")
     if texts:
-        rows = [{"file_name": f"{i}.png", "text": f"my garden in colour {i}"} for i in range(6)]
+        captions = ["my garden " * (8 if i < long else 1) + f"in colour {i}" for i in range(6)]
+        rows = [{"file_name": f"{i}.png", "text": text} for i, text in enumerate(captions)]
         (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -222,6 +223,40 @@ def test_a_trained_model_goes_on_with_ones_own_pictures(config, trained, tmp_pat
     assert any(not torch.equal(old[name], new[name]) for name in old)
     drawn = draw(after.model, ["my garden in colour 1"], num_steps=2)
     assert drawn.shape == (1, 3, SIZE, SIZE)
+
+
+def test_previews_of_ones_own_pictures_are_drawn_from_their_captions(
+    config, pictures, trained, monkeypatch, tmp_path
+):
+    asked = []
+
+    def spy(model, prompts, **options):
+        asked.append(prompts)
+        return draw(model, prompts, **options)
+
+    monkeypatch.setattr(emoji, "draw", spy)
+    own, short = write_own(tmp_path / "own"), replace(config, training=replace(TRAINING, num_samples=16))
+    go(short, own, tmp_path / "tuned", start_from=str(trained))
+    go(short, own, tmp_path / "new")
+    go(short, pictures, tmp_path / "emoji")
+    texts = [f"my garden in colour {i}" for i in range(6) for _ in range(2)]
+    assert asked == [texts, texts, [prompt for prompt in emoji.PREVIEW for _ in range(2)]]
+    with Image.open(tmp_path / "tuned" / "preview" / "00000016.png") as sheet:
+        assert sheet.size == (8 * 2 * SIZE + 9 * 4, 2 * 2 * SIZE + 3 * 4)
+
+
+@pytest.mark.parametrize("long", [0, 1, 3])
+def test_captions_that_are_cut_are_told_once_with_an_example(config, tmp_path, long):
+    own = write_own(tmp_path / "own", long=long)
+    said = []
+    text = replace(config.text, vocabulary=build_vocabulary([f"my garden in colour {i}" for i in range(6)]))
+    short = replace(config, text=text, training=replace(TRAINING, num_samples=16))
+    emoji.run(short, Job(data=own, out=tmp_path / "run", say=said.append))
+    told = [line for line in said if "longer" in line]
+    assert len(told) == min(long, 1)
+    if long:
+        assert told[0].startswith(f"{long} of 6 captions are longer than the 16 tokens that the text encoder")
+        assert told[0].endswith("it does not read 'in colour 0'")
 
 
 def test_the_codec_may_be_that_of_a_trained_model(config, codec, pictures, trained, tmp_path):

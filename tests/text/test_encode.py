@@ -103,6 +103,13 @@ def test_nothing_is_trained_and_the_model_is_in_evaluation_mode(encoder):
     assert torch.equal(states.tokens, encoder(TEXTS).tokens)  # T5's drop-out is off
 
 
+def test_too_long_are_the_texts_that_are_cut(encoder):
+    texts = ["bear " * count for count in (1, 60, 200, 3, 150)]
+    found = encoder.too_long(texts)
+    assert 0 < len(found) < len(texts)
+    assert found == [text for text in texts if encoder.cut(text)]
+
+
 def test_cut_says_what_is_not_read(encoder, kind):
     room = 12 - MARKS[kind]
     words = ["polar", "bear"] * 10

@@ -64,6 +64,7 @@ def test_cut_says_what_is_not_read():
     assert encoder.cut("a polar bear a") == ""
     assert encoder.cut("a polar bear a polar bear") == "polar bear"
     assert encoder.cut("the bear and  cats") == "and  cats"  # the word that is cut in two is named whole
+    assert encoder.too_long(["a polar bear a", "the bear and cats"]) == ["the bear and cats"]
 
 
 def test_states_follow_the_protocol():

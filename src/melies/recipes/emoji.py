@@ -14,7 +14,9 @@ to expect are on the card of the shipped model: `melies models show emoji`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ from melies.config import check_positive, check_range
 from melies.data.balance import balanced_weights, index_stream
 from melies.data.captions import CaptionTable, caption_table
 from melies.data.emoji import read_emoji
-from melies.data.images import ImageSet
+from melies.data.images import ImageSet, spread
 from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
 from melies.errors import UserError
 from melies.images.codec import ImageCodec
@@ -130,6 +132,7 @@ def run(
     encoder = model.load_text_encoder(allow_download=job.allow_download, say=job.say)
     cache = job.out / "captions"
     conditions = caption_conditions(encoder, captions.texts, progress=job.progress, cache=cache)
+    _tell_cut(encoder, captions.texts, job)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     job.say(f"{len(pictures)} pictures, {len(captions.texts)} captions, {num_weights:,} weights")
     return train(
@@ -140,7 +143,7 @@ def run(
         out=job.out,
         resume=job.resume,
         provenance=job.provenance("emoji", num_pictures=len(pictures)),
-        preview=_preview,
+        preview=partial(_preview, preview_prompts(pictures)),
         progress=job.progress,
     )
 
@@ -252,7 +255,30 @@ def denoiser_loss(config: EmojiConfig):
     return loss_fn
 
 
-def _preview(model: nn.Module, folder: Path, samples_seen: int) -> None:
-    prompts = [prompt for prompt in PREVIEW for _ in range(2)]
-    pixels = draw(model, prompts, scale=3.0, num_steps=16, seeds=[0, 1] * len(PREVIEW), batch_size=16)  # type: ignore[arg-type]
-    grid(pixels, columns=8, zoom=2).save(folder / f"{samples_seen:08d}.png")
+def _tell_cut(encoder: Any, texts: Sequence[str], job: Job) -> None:
+    """Say how many captions are not read to their end, with an example."""
+    long = []
+    with job.progress("measuring captions", total=len(texts), unit="captions") as track:
+        for start in range(0, len(texts), 1024):
+            part = texts[start : start + 1024]
+            long += encoder.too_long(part)
+            track.advance(len(part))
+    if long:
+        first, unread = (shorten(text, 80, placeholder=" …") for text in (long[0], encoder.cut(long[0])))
+        job.say(
+            f"{len(long):,} of {len(texts):,} captions are longer than the {encoder.max_tokens} tokens that"
+            f" the text encoder reads, and are cut: of {first!r} it does not read {unread!r}"
+        )
+
+
+def preview_prompts(pictures: ImageSet) -> tuple[str, ...]:
+    """What previews draw: `PREVIEW` for the emoji set, for one's own pictures captions from among theirs."""
+    if all("unified" in row for row in pictures.rows):
+        return PREVIEW
+    return tuple(spread(list(dict.fromkeys(pictures.texts or ())), len(PREVIEW)))
+
+
+def _preview(prompts: Sequence[str], model: nn.Module, folder: Path, samples_seen: int) -> None:
+    twice = [prompt for prompt in prompts for _ in range(2)]
+    pixels = draw(model, twice, scale=3.0, num_steps=16, seeds=[0, 1] * len(prompts), batch_size=16)  # type: ignore[arg-type]
+    grid(pixels, columns=min(8, len(twice)), zoom=2).save(folder / f"{samples_seen:08d}.png")

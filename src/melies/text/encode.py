@@ -164,6 +164,12 @@ class FrozenEncoder:
             return ""
         return text[max(end for _, end in read["offset_mapping"]) :].strip()
 
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that are not read to their end."""
+        check_texts(texts)
+        whole = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        return [text for text, ids in zip(texts, whole, strict=True) if len(ids) > self.max_tokens]
+
     @torch.no_grad()
     def _encode(self, texts: Sequence[str]) -> TextStates:
         batch = self._tokenizer(

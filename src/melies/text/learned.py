@@ -145,6 +145,10 @@ class LearnedEncoder(nn.Module):
                 return text[match.start() :].strip()
         return ""
 
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that are not read to their end."""
+        return [text for text in texts if self.cut(text)]
+
     def _spell(self, word: str) -> list[str]:
         return [word] if word in self._ids else [_CHARACTER + character for character in word]
 
