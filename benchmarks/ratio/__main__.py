@@ -33,6 +33,7 @@ take, and of memory."""
 COMPARISONS = {
     "sampling": "benchmarks.ratio.sampling:compare_sampling",
     "training": "benchmarks.ratio.training:compare_training",
+    "quantize": "benchmarks.ratio.quantize:compare_quantize",
 }
 """`(TimingConfig) → Iterator[Record]` by name; imported when chosen, for each has peers of its own."""
 

@@ -58,6 +58,33 @@ def test_both_sides_have_the_same_loss_and_gradient():
         assert torch.isfinite(side())
 
 
+@pytest.mark.parity
+def test_both_sides_quantise_alike_step_after_step():
+    from benchmarks.ratio.pair import check_equal
+    from benchmarks.ratio.quantize import QuantizeConfig, build_pairs, import_peer
+
+    from melies.autoencoders.quantize import CodebookConfig, FiniteScalarConfig
+    from melies.errors import UserError
+
+    try:
+        import_peer()
+    except UserError as error:
+        pytest.skip(str(error))
+    config = QuantizeConfig(
+        batch=2,
+        cells=3,
+        codebook=CodebookConfig(num_codes=7, dim=4, decay=0.5, restart=0.0),
+        levels=FiniteScalarConfig(levels=(5, 4)),
+    )
+    pairs = build_pairs(config)
+    assert [pair.name for pair in pairs] == ["codebook step", "levels step"]
+    for pair in pairs:
+        for _ in range(3):  # the codebook moves in between
+            check_equal(pair, rtol=1e-4, atol=1e-5)
+    first, second = (pairs[0].ours() for _ in range(2))
+    assert not torch.equal(first, second)
+
+
 def test_the_first_mover_changes_every_round(monkeypatch):
     from benchmarks.ratio import pair
 
