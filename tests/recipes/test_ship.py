@@ -7,7 +7,9 @@ import pytest
 from melies import checkpoint
 from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec
+from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.models import check_digests
+from melies.nn.transformer import TransformerConfig
 from melies.recipes import ship as ship_module
 from melies.recipes.ship import main, ship
 
@@ -31,6 +33,24 @@ def run(tmp_path) -> Path:
     model = ImageCodec(CodecConfig(latent_channels=2, widths=(8,)))
     checkpoint.save(tmp_path / "run" / "checkpoint-10", model, ema=model.state_dict())
     return tmp_path / "run"
+
+
+def test_what_ships_says_where_it_and_its_parts_come_from(run, tmp_path):
+    """Through every hand: a codec's run, the model trained on it, what ships of that, and of that again."""
+    codec = {"recipe": "emoji-codec", "samples_seen": 10}
+    checkpoint.save(run / "checkpoint-20", checkpoint.load(run).model, provenance=codec)
+    network = TransformerConfig(channels=2, size=4, dim=16, depth=1, head_dim=8, num_classes=1)
+    model = ImageDiffusion(
+        ImageDiffusionConfig(network=network, size=8, classes=("a",)), codec=checkpoint.load(run).model
+    )
+    outer = {"recipe": "emoji", "start_from": "other@0123456789ab"}
+    checkpoint.save(tmp_path / "outer" / "checkpoint-5", model, provenance=outer)
+    shipped = ship(tmp_path / "outer", "mine", into=tmp_path / "models")
+    again = ship(shipped, "again", into=tmp_path / "models")
+    for folder in (shipped, again):
+        loaded = checkpoint.load(folder)
+        assert loaded.provenance == outer
+        assert loaded.parts["codec"].provenance == codec
 
 
 def test_what_a_killed_run_left_comes_back(run, tmp_path):
