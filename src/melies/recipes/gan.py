@@ -1,0 +1,175 @@
+"""GANs: noise to 28×28 grey pictures in one pass, by a modern game and by the two classical ones.
+
+    melies data prepare fashion-mnist
+    melies train gan --out runs/gan
+    melies train gan-minimax --out runs/gan-minimax
+    melies train gan-nonsaturating --out runs/gan-nonsaturating
+
+`gan` is a pair of residual networks without normalisation, a relativistic loss with R1 and R2
+penalties and averaged weights (R3GAN, Huang et al. 2024). The other two are a DCGAN (Radford et al.
+2016) with the rates given there, by the two losses of Goodfellow et al. (2014). With --conditional a
+model learns the classes. With --data it learns one's own pictures, of the size and channels given:
+
+    melies train gan --data MY-PICTURES --model.size 64 --model.channels 3 --model.network.widths 32 64 96 96
+
+In the log, `logit_real` and `logit_fake` drift apart where the discriminator wins, and `spread` (how
+much fakes differ from each other, as a share of what real pictures do) falls where the generator
+collapses.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from melies import checkpoint
+from melies.config import check_range
+from melies.data.batches import picture_batches
+from melies.data.places import find_data
+from melies.data.sets import read_set
+from melies.errors import UserError
+from melies.gan.config import ConvolutionalConfig, GANConfig, ResidualConfig
+from melies.gan.game import adversarial_objectives
+from melies.gan.model import GAN
+from melies.recipes.job import Job
+from melies.report.figure import grid
+from melies.rng import noise_for, seeded
+from melies.training.loop import State, TrainingConfig, train
+from melies.transform import PixelRange
+
+PREVIEWS = 8
+"""Rows and, without classes, columns of a preview."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GANRunConfig:
+    """The two networks, their game, and its training."""
+
+    model: GANConfig
+    """Shape of the networks; the classes come from the data."""
+    game: Literal["minimax", "nonsaturating", "relativistic"]
+    """What the two networks minimise."""
+    gamma: float = 0.0
+    """Weight of the gradient penalties R1 and R2 of the discriminator; 0 for none."""
+    conditional: bool = False
+    """Whether to learn the classes, each of which can then be asked for."""
+    flip: bool = False
+    """Whether half of the pictures are shown mirrored."""
+    training: TrainingConfig
+    """The run."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and that nothing is asked for that cannot be."""
+        check_range("gamma", self.gamma, low=0)
+        if self.model.classes:
+            raise UserError(
+                "the classes come from the data", where="model.classes", remedy="set conditional instead"
+            )
+        if self.training.compile:
+            raise UserError(
+                "compiled networks have no gradients of gradients, which the penalties need",
+                where="training.compile",
+                remedy="leave it out",
+            )
+
+
+CONFIG = GANRunConfig(
+    model=GANConfig(network=ResidualConfig()),
+    game="relativistic",
+    gamma=1.0,
+    training=TrainingConfig(
+        num_samples=200_000,
+        batch_size=64,
+        learning_rate=5e-4,
+        warmup=0,
+        decay="cosine",
+        hold=0.5,
+        betas=(0.0, 0.99),
+        weight_decay=0.0,
+        clip=0.0,
+        ema_half_life=5_000,
+        log_every=3_200,
+        preview_every=25_600,
+    ),
+)
+MINIMAX = GANRunConfig(
+    model=GANConfig(network=ConvolutionalConfig(), latent_dim=100),
+    game="minimax",
+    training=replace(
+        CONFIG.training,
+        learning_rate=2e-4,
+        decay="constant",
+        betas=(0.5, 0.999),
+        ema_half_life=1.0,  # shorter than a batch: no averaging, as then
+    ),
+)
+NONSATURATING = replace(MINIMAX, game="nonsaturating")
+
+
+def run(
+    config: GANRunConfig,
+    job: Job,
+) -> State:
+    """Train on Fashion-MNIST, or on one's own pictures.
+
+    Raises:
+        UserError: If classes are to be learned and there are not two of them, or the model to start
+            from does not fit.
+    """
+    pictures = read_set(
+        find_data("fashion-mnist", job.data),
+        size=config.model.size,
+        channels=config.model.channels,
+        classes=config.conditional,
+        progress=job.progress,
+    )
+    if not config.conditional:
+        pictures = replace(pictures, labels=None, classes=())
+    with seeded(config.training.seed, "weights"):
+        model = _build(replace(config.model, classes=pictures.classes), job.start_from)
+    sizes = {part: sum(p.numel() for p in net.parameters()) for part, net in model.named_children()}
+    job.say(f"{len(pictures)} pictures; " + ", ".join(f"{n:,} weights in the {p}" for p, n in sizes.items()))
+    return train(
+        model,
+        adversarial_objectives(config.game, gamma=config.gamma),
+        picture_batches(pictures, seed=config.training.seed, flip=config.flip),
+        config.training,
+        out=job.out,
+        resume=job.resume,
+        provenance=job.provenance("gan", game=config.game, num_pictures=len(pictures)),
+        preview=_preview,
+        progress=job.progress,
+    )
+
+
+def _build(config: GANConfig, start_from: str | None) -> GAN:
+    if start_from is None:
+        return GAN(config)
+    model = checkpoint.load(start_from).model
+    if not isinstance(model, GAN):
+        raise UserError("not a GAN", where=start_from, remedy="name one that melies train gan made")
+    if model.config != config:
+        raise UserError(
+            "a GAN of another shape or of other classes",
+            where=start_from,
+            remedy="give the options, and the names of the folders, that it was made with",
+        )
+    return model.train()
+
+
+def _preview(model: Any, folder: Path, samples_seen: int) -> None:
+    columns = len(model.classes) or PREVIEWS
+    num = columns * PREVIEWS
+    labels = torch.arange(num) % columns if model.classes else None
+    device = next(model.parameters()).device
+    pixels = model.sample(
+        num, noise=noise_for(range(num)), labels=None if labels is None else labels.to(device)
+    )
+    sheet = grid(
+        PixelRange().inverse(pixels.cpu()).expand(-1, 3, -1, -1),
+        columns=columns,
+        column_labels=list(model.classes) or None,
+        zoom=2,
+    )
+    sheet.save(folder / f"{samples_seen:08d}.png")
