@@ -26,8 +26,6 @@ import torch
 from melies import checkpoint
 from melies.config import check_range
 from melies.data.batches import picture_batches
-from melies.data.places import find_data
-from melies.data.sets import read_set
 from melies.errors import UserError
 from melies.gan.config import ConvolutionalConfig, GANConfig, ResidualConfig
 from melies.gan.game import adversarial_objectives
@@ -117,12 +115,11 @@ def run(
         UserError: If classes are to be learned and there are not two of them, or the model to start
             from does not fit.
     """
-    pictures = read_set(
-        find_data("fashion-mnist", job.data),
+    pictures = job.read(
+        "fashion-mnist",
         size=config.model.size,
         channels=config.model.channels,
         classes=config.conditional,
-        progress=job.progress,
     )
     if not config.conditional:
         pictures = replace(pictures, labels=None, classes=())
