@@ -1,0 +1,1 @@
+"""Autoencoders: plain, variational and vector-quantised ones, and what makes each of them draw."""
