@@ -304,7 +304,7 @@ def test_a_model_of_classes_is_compared_in_pixels_and_judged_by_nobody(pixel_mod
     record = evaluate_files(settings, tmp_path / "out")
     assert record.metrics[0].name == "FD[8×8 pixels]"
     assert len(record.metrics) == 12
-    assert record.data == {"reference": "test pictures", "real": 24, "seen": 24}
+    assert record.data == {"reference": "test pictures", "real": 24, "test": 24}
     assert "judge" not in record.notes
     validated = replace(settings, data=tmp_path / "validated")
     shutil.copytree(tmp_path / "data", validated.data)
@@ -320,6 +320,43 @@ def test_a_model_of_classes_is_compared_in_pixels_and_judged_by_nobody(pixel_mod
         (tmp_path / "data" / split / "bag").rename(tmp_path / "data" / split / "hat")
     with pytest.raises(UserError, match="classes of the pictures are not those of the model"):
         evaluate_files(settings, tmp_path / "out")
+
+
+def test_a_model_of_classes_is_measured_by_the_classifiers_of_its_set(pixel_model, tmp_path, monkeypatch):
+    """Those that are here and know its classes; one that is asked for comes before them."""
+    monkeypatch.setenv("MELIES_MODELS", str(tmp_path / "models"))
+    heads = (Head(name="class", classes=("coat", "shirt", "bag")),)
+    config = ClassifierConfig(heads=heads, size=8, channels=1, stem=1, widths=(8,), feature_dim=4)
+    names = {}
+    for name in ("shop-judge", "shop-features", "another"):
+        model = ImageClassifier(config)
+        with torch.no_grad():  # says "coat" whatever it sees, so that it is right of a third
+            model.heads["class"].weight.zero_()
+            model.heads["class"].bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        folder = checkpoint.save(tmp_path / "models" / name, model)
+        digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        names[name] = f"{name}@{digest[:8]}"
+    folder = checkpoint.save(tmp_path / "shop", pixel_model, ema=pixel_model.state_dict())
+    for label in ("bag", "coat", "shirt"):
+        (tmp_path / "data" / "test" / label).mkdir(parents=True)
+        (tmp_path / "data" / "train" / label).mkdir(parents=True)
+        for i in range(8):
+            for split in ("test", "train"):
+                Image.new("L", (8, 8), 10 * i).save(tmp_path / "data" / split / label / f"{i}.png")
+    settings = EvaluateSettings(model=str(folder), data=tmp_path / "data", scales=(1.0,), count=24, steps=2)
+    record = evaluate_files(settings, tmp_path / "out")
+    assert record.metrics[0].name == f"FD[{names['shop-features']}]"
+    assert record.notes["judge"] == names["shop-judge"]
+    assert record.metric("class, test: drawn").value == pytest.approx(1 / 3)
+    assert record.metric("class, test: drawn / real").value == 1.0
+    asked = replace(settings, features="another", judge="another")
+    record = evaluate_files(asked, tmp_path / "out")
+    assert record.metrics[0].name == f"FD[{names['another']}]"
+    assert record.notes["judge"] == names["another"]
+    record = evaluate_files(replace(settings, features="pixels"), tmp_path / "out")
+    assert record.metrics[0].name == "FD[8×8 pixels]"
+    with pytest.raises(UserError, match="which network are the weights of"):
+        evaluate_files(replace(settings, weights="x.pth"), tmp_path / "out")
 
 
 def test_own_captions_without_any_split_are_measured_too(judge, features, latent_folder, tmp_path):

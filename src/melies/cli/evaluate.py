@@ -22,6 +22,7 @@ ABOUT = (
 EXAMPLES = (
     "melies evaluate emoji",
     "melies evaluate runs/mine --data my-pictures.zip --out runs/mine/measured",
+    "melies evaluate runs/cifar10 --features inception --weights pt_inception-2015-12-05-6726825d.pth",
 )
 
 

@@ -1,8 +1,8 @@
 """Measure a model that draws: distances to real pictures, agreement with the prompts, copies.
 
-For a model of words two classifiers are needed that were trained apart from it and from each
-other: one whose features the distances are taken in, and one that judges what is to be seen. A
-model of classes is compared in plain pixels, averaged to 8×8, and is not judged.
+Two classifiers are wanted that were trained apart from the model and from each other: one whose features
+the distances are taken in, and one that judges what is to be seen. Those of the model's set are taken where
+they are here; without any, a model of classes is compared in plain pixels and is not judged.
 """
 
 import time
@@ -12,34 +12,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from melies import checkpoint
 from melies.config import check_range
 from melies.data.emoji import read_emoji
 from melies.data.images import ImageSet, read_images
-from melies.data.places import find_data
+from melies.data.places import find_or_make
 from melies.data.sets import held_split
 from melies.data.splits import split_by_hash
 from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
 from melies.files import file_sha256, write_bytes
-from melies.images.classifier import UNKNOWN, ImageClassifier, classify, labels_of
+from melies.images.features import FeatureSpace, find_classifier, open_space
 from melies.images.generate import draw, read_diffusion
+from melies.images.judge import Judge, agreements, questions, read_judge
 from melies.images.model import ImageDiffusion
 from melies.images.pictures import png_bytes
 from melies.interfaces import Metric
-from melies.metrics.agreement import agreement
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
 from melies.progress import Progress, silent
 from melies.report.figure import grid, neighbours_figure
 from melies.report.record import Record, record_run, write_record
 from melies.rng import generator_for
-
-Features = Callable[[Tensor], Tensor]
-"""Pictures uint8 (n, c, h, w) to features (n, d)."""
 
 LEAST = 20
 """Fewer pictures than this measure nothing."""
@@ -62,10 +59,13 @@ class EvaluateSettings:
     """The model: its name, or the path of a checkpoint."""
     data: Path | None = None
     """The real pictures; none: where `melies data prepare` puts those of the model's recipe."""
-    judge: str = "emoji-judge"
-    """The classifier that says what a drawn picture shows (models of words only)."""
-    features: str = "emoji-features"
-    """The classifier whose features the distances are taken in (models of words only)."""
+    judge: str | None = None
+    """The classifier that says what a drawn picture shows; none: that of the model's set, if it is here."""
+    features: str | None = None
+    """Whose features the distances are taken in: a classifier, or one of efficientnet-lite0, inception,
+    dinov2, clip and pixels; none: the classifier of the model's set, if it is here, or else pixels."""
+    weights: str | None = None
+    """A file or folder with the weights of the network that `features` names, or hf:OWNER/NAME."""
     count: int = 500
     """Pictures drawn for the distances, and at most so many for each agreement."""
     scales: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 6.0)
@@ -100,27 +100,6 @@ class Asked(NamedTuple):
     classes: list[str]
 
 
-class Judge(NamedTuple):
-    """An independent classifier."""
-
-    model: ImageClassifier
-    name: str
-    """With the first digits of its weights' digest."""
-
-
-class Question(NamedTuple):
-    """What a judge is asked about the pictures of one group, and what it says of the real ones."""
-
-    head: str
-    known: Bool[Tensor, " n"]
-    """Pictures that have an answer; the rest of the fields are about these."""
-    answers: Int64[Tensor, " m"]
-    real: Int64[Tensor, " m"]
-    """What the judge sees in the real pictures of the same prompts."""
-    texts: Int64[Tensor, " m"]
-    """Number of the text; the styles of one text are right or wrong together."""
-
-
 def evaluate_files(
     settings: EvaluateSettings,
     out: Path,
@@ -133,8 +112,9 @@ def evaluate_files(
     """Measure a model at every scale; write one record per scale, the best one again, and figures.
 
     `record.json` is the scale with the best agreement on held-out compositions, or with the least
-    Fréchet distance where nobody judges. `command` goes into the records: what makes them again. With
-    `allow_download` a text encoder that is not here is fetched from the hub, once `say` was told.
+    Fréchet distance where there are none. `command` goes into the records: what makes them again. With
+    `allow_download` a text encoder or a network of features that is not here is fetched from the hub, once
+    `say` was told.
 
     Raises:
         UserError: If the model, a classifier or the data is not found, or they do not fit.
@@ -143,21 +123,23 @@ def evaluate_files(
     model: ImageDiffusion = loaded.model
     if model.config.text is not None:
         model.load_text_encoder(allow_download=allow_download, say=say)
-        real, groups, judge = _of_words(settings, model, progress)
-        features, space = _learned_features(settings.features)
+        judge = read_judge(settings.judge or "emoji-judge")
+        real, groups = _of_words(settings, model, judge, progress)
         reference = "training pictures" if "held-out" in groups else PERHAPS_SEEN
     else:
+        judge = _judge_of_classes(settings, loaded)
         real, groups, split = _of_classes(settings, loaded, progress)
-        judge, (features, space) = None, (pixel_features, "8×8 pixels")
         reference = PERHAPS_SEEN if split is None else f"{split} pictures"
-    if len(groups["seen"].rows) < LEAST:
+    space = open_space(_space_of(settings, loaded), settings.weights, allow_download=allow_download, say=say)
+    first = next(iter(groups))
+    if len(groups[first].rows) < LEAST:
         raise UserError(
-            f"{len(groups['seen'].rows)} real pictures are too few to measure with",
+            f"{len(groups[first].rows)} real pictures are too few to measure with",
             where=str(settings.data or "data"),
             remedy=f"bring at least {LEAST}",
         )
-    real_features = features(real.pixels)
-    questions = {name: _questions(judge, asked) for name, asked in groups.items()} if judge else {}
+    real_features = space(real.pixels, progress=progress)
+    asked_of = {name: questions(judge, asked.rows) for name, asked in groups.items()} if judge else {}
     notes = _notes(settings, loaded, judge)
     sizes = {name: len(asked.rows) for name, asked in groups.items()}
     records, sheets, near, floors = {}, {}, {}, []
@@ -166,11 +148,12 @@ def evaluate_files(
         metrics, sheets[scale] = [], {}  # of a group only what the figures show stays in memory
         for name, asked in groups.items():
             drawn = _draw(model, asked, scale, settings, progress)
-            if name == "seen":
-                metrics += _distances(features(drawn), real_features, space, settings.seed, floors)
+            if name == first:
+                features = space(drawn, progress=progress)
+                metrics += _distances(features, real_features, space, settings.seed, floors)
                 near[scale] = drawn[_spread(len(drawn), NEAR)]
             if judge is not None:
-                metrics += _agreements(judge, name, questions[name], drawn, settings.seed)
+                metrics += agreements(judge, name, asked_of[name], drawn, seed=settings.seed)
             sheets[scale][name] = drawn[_spread(len(drawn), SHEET_ROWS)]
         records[scale] = record_run(
             f"{_plain(settings.model)}, scale {scale:g}",
@@ -184,17 +167,13 @@ def evaluate_files(
     best = _best(records)
     write_record(out / "record.json", records[best])
     _sheets(out, groups, sheets)
-    _neighbours(out, groups["seen"], near[best], features, real, real_features)
+    _neighbours(out, groups[first], near[best], space, real, real_features)
     return records[best]
 
 
 def _of_words(
-    settings: EvaluateSettings, model: ImageDiffusion, progress: Progress
-) -> tuple[ImageSet, dict[str, Asked], Judge]:
-    loaded = checkpoint.load(settings.judge)
-    if not isinstance(loaded.model, ImageClassifier):
-        raise UserError("not a classifier", where=settings.judge, remedy="melies train emoji-judge")
-    judge = Judge(loaded.model, f"{_plain(settings.judge)}@{_digest(loaded)[:8]}")
+    settings: EvaluateSettings, model: ImageDiffusion, judge: Judge, progress: Progress
+) -> tuple[ImageSet, dict[str, Asked]]:
     emoji = read_emoji(settings.data, size=model.config.size, progress=progress)
     training = emoji.training()
     if training.texts is None:
@@ -203,10 +182,10 @@ def _of_words(
             where=str(settings.data),
             remedy="add a metadata.jsonl with `text`",
         )
-    groups = {"seen": _words(_some(_unknown_to(loaded.provenance, training), settings))}
+    groups = {"seen": _words(_some(_unknown_to(judge.loaded.provenance, training), settings))}
     if emoji.held_out.any():
         groups["held-out"] = _words(_some(emoji.unseen(), settings))
-    return training, groups, judge
+    return training, groups
 
 
 def _unknown_to(provenance: Mapping[str, Any], pictures: ImageSet) -> ImageSet:
@@ -226,8 +205,7 @@ def _of_classes(
     settings: EvaluateSettings, loaded: checkpoint.Loaded, progress: Progress
 ) -> tuple[ImageSet, dict[str, Asked], str | None]:
     """Of a set with a part that is not trained on only that part, which is named too."""
-    recipe = str(loaded.provenance.get("recipe", _plain(settings.model)))
-    source = settings.data or find_data(recipe)
+    source = find_or_make(_set_of(settings, loaded), settings.data, progress=progress)
     size, channels = loaded.config.size, loaded.config.channels
     split = held_split(source)
     real = read_images(source, size=size, channels=channels, split=split, progress=progress)
@@ -235,7 +213,34 @@ def _of_classes(
     if chosen.labels is None or not set(chosen.classes) <= set(loaded.config.classes):
         raise UserError("the classes of the pictures are not those of the model", where=str(source))
     names = [chosen.classes[label] for label in chosen.labels.tolist()]
-    return real, {"seen": Asked(chosen, [], names)}, split
+    return real, {split or "seen": Asked(chosen, [], names)}, split
+
+
+def _set_of(settings: EvaluateSettings, loaded: checkpoint.Loaded) -> str:
+    """The name of the set that a model has learned."""
+    return str(loaded.provenance.get("recipe", _plain(settings.model)))
+
+
+def _space_of(settings: EvaluateSettings, loaded: checkpoint.Loaded) -> str:
+    """The space that is asked for, or that of the set's classifier, or plain pixels."""
+    if settings.features is not None:
+        return settings.features
+    if settings.weights is not None:
+        raise UserError("which network are the weights of?", remedy="--features inception, or another")
+    if loaded.config.text is not None:
+        return "emoji-features"
+    return _classifier("features", settings, loaded) or "pixels"
+
+
+def _judge_of_classes(settings: EvaluateSettings, loaded: checkpoint.Loaded) -> Judge | None:
+    """The judge that is asked for, or that of the set, if there is one."""
+    name = settings.judge or _classifier("judge", settings, loaded)
+    return None if name is None else read_judge(name)
+
+
+def _classifier(role: str, settings: EvaluateSettings, loaded: checkpoint.Loaded) -> str | None:
+    prepared = _set_of(settings, loaded)
+    return find_classifier(role, classes=loaded.config.classes, shape=loaded.model.shape, prepared=prepared)
 
 
 def _words(rows: ImageSet) -> Asked:
@@ -266,21 +271,10 @@ def _draw(
     )
 
 
-def pixel_features(pixels: UInt8[Tensor, "n c h w"]) -> Tensor:
-    """Pictures averaged to 8×8 and flattened, 0 … 1: what can be compared without any network."""
-    return torch.nn.functional.adaptive_avg_pool2d(pixels.float() / 255, 8).flatten(1)
-
-
-def _learned_features(name: str) -> tuple[Features, str]:
-    loaded = checkpoint.load(name)
-    model = loaded.model
-    if not isinstance(model, ImageClassifier):
-        raise UserError("not a classifier", where=name, remedy="melies train emoji-features")
-    return lambda pixels: classify(model, pixels).features, f"{_plain(name)}@{_digest(loaded)[:8]}"
-
-
-def _distances(generated: Tensor, real: Tensor, space: str, seed: int, floors: list[Metric]) -> list[Metric]:
-    """The six distances, each with its floor; never called FID, for the features are not Inception's.
+def _distances(
+    generated: Tensor, real: Tensor, space: FeatureSpace, seed: int, floors: list[Metric]
+) -> list[Metric]:
+    """The six distances, each with its floor, spelled as those of that space.
 
     The floors take longest and do not depend on what was drawn: `floors` is filled once.
     """
@@ -291,52 +285,8 @@ def _distances(generated: Tensor, real: Tensor, space: str, seed: int, floors: l
     else:
         fd, kd = measure_frechet(generated, real, seed=seed), measure_kernel(generated, real, seed=seed)
         values = (fd, kd, *measure_prdc(generated, real, seed=seed))
-    spelled = {"fd": f"FD[{space}]", "kd": f"KD[{space}]"}
-    metrics = []
-    for metric in (entry for pair in zip(values, floors, strict=True) for entry in pair):
-        first, _, rest = metric.name.partition(" ")
-        metrics.append(metric._replace(name=f"{spelled.get(first, first)} {rest}".strip()))
-    return metrics
-
-
-def _questions(judge: Judge, asked: Asked) -> list[Question]:
-    """The heads that have answers here and are right of some real picture; others can judge nothing."""
-    predicted = classify(judge.model, asked.rows.pixels).predicted
-    place: dict[str, int] = {}
-    texts = torch.tensor([place.setdefault(text, len(place)) for text in asked.rows.texts or ()])
-    found = []
-    for head in judge.model.config.heads:
-        labels, real = labels_of(head, asked.rows), predicted[head.name]
-        known = labels != UNKNOWN
-        if bool((real == labels)[known].any()):
-            found.append(Question(head.name, known, labels[known], real[known], texts[known]))
-    return found
-
-
-def _agreements(
-    judge: Judge, group: str, questions: list[Question], drawn: Tensor, seed: int
-) -> list[Metric]:
-    """Agreement of drawn pictures, beside the judge's accuracy on the real ones of the same prompts."""
-    seen = classify(judge.model, drawn).predicted
-    metrics = []
-    for question in questions:
-        found = agreement(
-            question.head,
-            predicted=seen[question.head][question.known],
-            asked=question.answers,
-            real_predicted=question.real,
-            real_labels=question.answers,
-            groups=question.texts,
-            real_groups=question.texts,
-            seed=seed,
-        )
-        title = f"{question.head}, {group}"
-        metrics += [
-            found.generated._replace(name=f"{title}: drawn"),
-            found.real._replace(name=f"{title}: real"),
-            found.ratio._replace(name=f"{title}: drawn / real"),
-        ]
-    return metrics
+    pairs = (entry for pair in zip(values, floors, strict=True) for entry in pair)
+    return [metric._replace(name=space.spell(metric.name)) for metric in pairs]
 
 
 def _best(records: Mapping[float, Record]) -> float:
@@ -364,11 +314,11 @@ def _sheets(out: Path, groups: Mapping[str, Asked], sheets: Mapping[float, Mappi
 
 
 def _neighbours(
-    out: Path, asked: Asked, drawn: Tensor, features: Features, real: ImageSet, real_features: Tensor
+    out: Path, asked: Asked, drawn: Tensor, space: FeatureSpace, real: ImageSet, real_features: Tensor
 ) -> None:
     """The nearest pictures of the reference, of some drawn ones."""
     labels = asked.prompts or asked.classes
-    found = nearest(features(drawn), real_features, k=3)
+    found = nearest(space(drawn), real_features, k=3)
     sheet = neighbours_figure(
         _coloured(drawn),
         [_coloured(real.pixels[row]) for row in found.indices],
@@ -388,7 +338,7 @@ def _spread(n: int, most: int) -> Int64[Tensor, " k"]:
 def _notes(settings: EvaluateSettings, loaded: checkpoint.Loaded, judge: Judge | None) -> dict[str, Any]:
     return {
         "settings": {"steps": settings.steps, "sampler": settings.sampler, "seed": settings.seed},
-        "weights_sha256": _digest(loaded),
+        "weights_sha256": file_sha256(checkpoint.weights_file(loaded.folder)),
         "num_weights": sum(parameter.numel() for parameter in loaded.model.parameters()),
         "trained": dict(loaded.provenance),
         **({"judge": judge.name} if judge else {}),
@@ -397,10 +347,6 @@ def _notes(settings: EvaluateSettings, loaded: checkpoint.Loaded, judge: Judge |
 
 def _coloured(pixels: Tensor) -> Tensor:
     return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
-
-
-def _digest(loaded: checkpoint.Loaded) -> str:
-    return file_sha256(checkpoint.weights_file(loaded.folder))
 
 
 def _plain(name: str) -> str:
