@@ -16,6 +16,7 @@ from melies.diffusion.sample import heun
 from melies.images.generate import choose_sampler, sigma_grid
 from melies.images.model import ImageDiffusion
 from melies.interfaces import Branch, Denoise, Noise
+from melies.nn.inputs import check_labels, check_pictures
 
 
 class DiffusionPictures:
@@ -69,7 +70,12 @@ class DiffusionPictures:
     def encode(
         self, pixels: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b d h2 w2"]:
-        """The noise that `decode` would turn into these pictures."""
+        """The noise that `decode` would turn into these pictures.
+
+        Raises:
+            UserError: If the pictures are of another shape.
+        """
+        check_pictures(pixels, self.shape)
         x0 = self.model.encode(pixels)
         rising = without_zero(self._sigmas).flip(0)  # from σ_min: the noise below it is too little to see
         return heun(self._denoise(labels), x0, rising) / self._length
@@ -85,7 +91,12 @@ class DiffusionPictures:
     def sample(
         self, num: int, *, noise: Noise, labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b c h w"]:
-        """`num` pictures by the sampler that was chosen, guided by the class where there is one."""
+        """`num` pictures by the sampler that was chosen, guided by the class where there is one.
+
+        Raises:
+            UserError: If labels are missing or not asked for.
+        """
+        check_labels(labels, self.classes, num)
         start = torch.zeros(num, *self.model.shape, device=self.model.device)
         denoise = self._denoise(labels, guided=True)
         x = float(self._sigmas[0]) * noise(-1, start)
