@@ -118,3 +118,15 @@ def test_what_is_no_covariance_is_refused():
         frechet_distance(zero, eye, torch.zeros(3), eye)
     with pytest.raises(UserError, match="too few"):
         frechet_distance_of_features(torch.zeros(1, 2), torch.zeros(5, 2))
+
+
+@pytest.mark.parametrize("smallest", [1e-3, 1e-9, 1e-13, 0.0])
+def test_a_badly_conditioned_covariance_keeps_its_digits(smallest):
+    """Covariances that share their axes: the distance is Σ (√a − √b)², however small some are."""
+    turn, _ = torch.linalg.qr(gaussian(0, n=30, d=30))
+    a = torch.logspace(0, -4, 30, dtype=torch.float64)
+    b = a.flip(0)
+    a[-10:], b[:10] = smallest, smallest
+    zero = torch.zeros(30, dtype=torch.float64)
+    found = frechet_distance(zero, turn @ a.diag() @ turn.T, zero, turn @ b.diag() @ turn.T)
+    assert found == pytest.approx(float((a.sqrt() - b.sqrt()).square().sum()), rel=1e-9)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from melies.errors import UserError
 from melies.metrics import features as features_module
 from melies.metrics.features import as_matrix, as_pair, collect
-from melies.metrics.moments import moments
+from melies.metrics.moments import gram, moments
 
 
 def test_moments_by_hand():
@@ -82,3 +82,11 @@ def test_collect_runs_the_extractor_without_gradients():
     assert not found.requires_grad
     with pytest.raises(UserError, match="no samples"):
         collect([], lambda batch: batch)
+
+
+def test_a_gram_matrix_is_symmetric_to_the_last_bit():
+    rows = torch.randn(50, 17, dtype=torch.float64)
+    found = gram(rows)
+    assert torch.equal(found, found.T)
+    torch.testing.assert_close(found, rows.T @ rows)
+    assert gram(rows[:0]).abs().sum() == 0

@@ -64,7 +64,7 @@ def frechet_replicates(
     """Bootstrap replicates of the distance, both sets resampled.
 
     A resample is a count per row, so that only moments are computed again and no features are
-    copied. Costs two eigenvalue problems and one SVD of (d, d) for each replicate.
+    copied. Costs two factorisations and one SVD of (d, d) for each replicate.
     """
     generated, real = as_pair(generated, real, ("generated features", "real features"), least=2)
     drawn_generated = draw_counts(len(generated), num_resamples, seed, "generated")
@@ -82,10 +82,18 @@ def _distance(generated: Tensor, real: Tensor, weights: Tensor | None, real_weig
 
 
 def _factor(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d r"]:
-    """F of full column rank with F Fᵀ = covariance, without the null space."""
-    values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
-    largest = values.abs().max() if len(values) else values.sum()
+    """F of full column rank with F Fᵀ = covariance, without the null space where there is one."""
+    covariance = (covariance + covariance.T) / 2
+    rounding = len(covariance) * torch.finfo(covariance.dtype).eps
+    lower, failed = torch.linalg.cholesky_ex(covariance)
+    if not failed:
+        inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
+        # |L⁻¹|² ≥ 1/λ_min and tr Σ ≥ λ_max: no eigenvalue is as small as a rounding error
+        if covariance.trace() * inverse.square().sum() * rounding < 1:
+            return lower
+    values, vectors = torch.linalg.eigh(covariance)
+    largest = values.abs().max()
     if (values < -1e-6 * largest).any():
         raise ValueError(f"covariance is not positive semi-definite: eigenvalue {float(values.min()):.3g}")
-    kept = values > largest * len(values) * torch.finfo(values.dtype).eps
+    kept = values > largest * rounding
     return vectors[:, kept] * values[kept].sqrt()

@@ -80,5 +80,15 @@ def _moments_of_block(rows: Float[Tensor, "n d"], weights: Tensor | None) -> Mom
         return Moments(count=0, mean=rows.new_zeros(size), scatter=rows.new_zeros(size, size))
     mean = (rows if weights is None else weights * rows).sum(0) / count
     centred = rows - mean
-    scatter = centred.T @ (centred if weights is None else weights * centred)
-    return Moments(count=count, mean=mean, scatter=(scatter + scatter.T) / 2)
+    return Moments(
+        count=count, mean=mean, scatter=gram(centred if weights is None else centred.mul_(weights.sqrt()))
+    )
+
+
+def gram(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """RowsᵀRows, symmetric to the last bit; on a CPU numpy computes only one half of it."""
+    if rows.device.type == "cpu":
+        array = rows.detach().numpy()
+        return torch.from_numpy(array.T @ array)
+    product = rows.T @ rows
+    return (product + product.T) / 2
