@@ -113,3 +113,7 @@ def test_what_makes_no_interval_is_refused():
         wilson_interval(3, 2)
     with pytest.raises(UserError, match="level"):
         percentile_interval(torch.arange(3.0), level=1.5)
+
+
+def test_a_recentred_interval_stays_within_what_is_possible():
+    assert recentred_interval(0.9, torch.tensor([0.5, 0.7]), least=0.82, most=0.95) == (0.82, 0.95)

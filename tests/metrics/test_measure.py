@@ -14,6 +14,7 @@ from melies.metrics.measure import (
     measure_distances,
     measure_floor,
     measure_frechet,
+    measure_gap,
     measure_kernel,
     measure_prdc,
     measure_share,
@@ -165,3 +166,16 @@ def test_a_useless_classifier_is_refused():
         agreement("x", predicted=one[:0], asked=one[:0], real_predicted=one, real_labels=one)
     with pytest.raises(UserError, match="at least 4"):
         floor(kernel_distance, torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_a_gap_is_above_zero_where_unseen_samples_do_worse(higher_is_better):
+    sign = -1 if higher_is_better else 1
+    training, test = normal(0, d=1)[:, 0], normal(1, n=200, d=1)[:, 0]
+    found = measure_gap("gap", training, test + sign, unit="nats", higher_is_better=higher_is_better)
+    assert found.value == pytest.approx(1 + sign * float(test.mean() - training.mean()))
+    error = math.sqrt(float(training.var()) / 60 + float(test.var()) / 200)
+    assert found.interval == pytest.approx((found.value - 1.96 * error, found.value + 1.96 * error), abs=0.05)
+    assert (found.num_samples, found.higher_is_better) == (200, False)
+    none = measure_gap("gap", training, training, unit="nats", higher_is_better=higher_is_better)
+    assert none.interval[0] < 0 < none.interval[1]

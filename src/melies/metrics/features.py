@@ -78,9 +78,9 @@ def collect(batches: Iterable[Tensor], extract: Callable) -> Tensor:
     return torch.cat(rows)
 
 
-def blocks(num_rows: int, width: int) -> Iterator[slice]:
-    """Slices of rows such that one slice of `width` columns fills one block at most."""
-    step = max(1, _BLOCK // max(1, width))
+def blocks(num_rows: int, width: int, *, most: int | None = None) -> Iterator[slice]:
+    """Slices of rows such that one slice of `width` columns fills one block, or `most` numbers, at most."""
+    step = max(1, min(_BLOCK, most or _BLOCK) // max(1, width))
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
 

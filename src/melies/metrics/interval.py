@@ -60,7 +60,12 @@ def percentile_interval(replicates: Float[Tensor, " r"], *, level: float = 0.95)
 
 
 def recentred_interval(
-    value: float, replicates: Float[Tensor, " r"], *, level: float = 0.95, least: float = -math.inf
+    value: float,
+    replicates: Float[Tensor, " r"],
+    *,
+    level: float = 0.95,
+    least: float = -math.inf,
+    most: float = math.inf,
 ) -> tuple[float, float]:
     """The percentile interval moved so that the replicates' mean falls on `value`.
 
@@ -72,10 +77,11 @@ def recentred_interval(
         replicates: Its bootstrap replicates.
         level: Share of replicates inside.
         least: The smallest value that the statistic can take; the interval is cut there.
+        most: The largest.
     """
     shift = value - float(replicates.double().mean())
     low, high = percentile_interval(replicates, level=level)
-    return max(least, low + shift), max(least, high + shift)
+    return min(most, max(least, low + shift)), min(most, max(least, high + shift))
 
 
 def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """Kernel distance (unbiased MMD² with a cubic kernel) between two sets of features."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from melies.errors import UserError
-from melies.metrics.features import Features, as_pair, column_blocks, row_blocks
+from melies.metrics.features import Features, as_pair
 from melies.metrics.interval import draw_counts
+from melies.metrics.pairs import num_pairs, sums_between, sums_within
 from melies.rng import generator_for
 
 _NAMES = ("generated features", "real features")
@@ -96,34 +96,7 @@ def _weighted(
 ) -> Float[Tensor, " r"]:
     """Unbiased MMD² in which row i counts `weights[:, i]` times, for r weightings at once."""
     weights_a, weights_b = weights_a.to(a.device), weights_b.to(b.device)
-    within_a = _sum_of_kernel(a, a, weights_a, weights_a, skip_diagonal=True) / _num_pairs(weights_a)
-    within_b = _sum_of_kernel(b, b, weights_b, weights_b, skip_diagonal=True) / _num_pairs(weights_b)
-    between = _sum_of_kernel(a, b, weights_a, weights_b, skip_diagonal=False)
-    num_between = weights_a.double().sum(1) * weights_b.double().sum(1)
-    return within_a + within_b - 2 * between / num_between
-
-
-def _sum_of_kernel(
-    a: Tensor, b: Tensor, weights_a: Tensor, weights_b: Tensor, *, skip_diagonal: bool
-) -> Float[Tensor, " r"]:
-    total = torch.zeros(len(weights_a), dtype=torch.float64, device=a.device)
-    for rows, columns in _tiles(len(a), len(b), a.shape[1]):
-        tile = polynomial_kernel(a[rows].double(), b[columns].double())
-        if skip_diagonal:
-            numbers = torch.arange(rows.start, rows.stop, device=a.device)
-            others = torch.arange(columns.start, columns.stop, device=a.device)
-            tile = tile.masked_fill_(numbers[:, None] == others, 0.0)
-        total += ((weights_a[:, rows].double() @ tile) * weights_b[:, columns].double()).sum(1)
-    return total
-
-
-def _num_pairs(weights: Tensor) -> Tensor:
-    """Ordered pairs of different rows; never 0, lest a resample of one row alone divide by it."""
-    weights = weights.double()
-    return (weights.sum(1) ** 2 - weights.square().sum(1)).clamp_min(1.0)
-
-
-def _tiles(num_rows: int, num_columns: int, width: int) -> Iterator[tuple[slice, slice]]:
-    for rows in row_blocks(num_rows, width):
-        for columns in column_blocks(num_columns, width):
-            yield rows, columns
+    within_a = sums_within(polynomial_kernel, a, weights_a) / num_pairs(weights_a)
+    within_b = sums_within(polynomial_kernel, b, weights_b) / num_pairs(weights_b)
+    between = sums_between(polynomial_kernel, a, b, weights_a, weights_b)
+    return within_a + within_b - 2 * between / (weights_a.double().sum(1) * weights_b.double().sum(1))

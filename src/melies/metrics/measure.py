@@ -1,8 +1,10 @@
 """Measured numbers as records: a value, its unit, its interval, and what it was measured on."""
 
+import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from melies.interfaces import Metric
@@ -44,6 +46,64 @@ def measure(
     )
 
 
+def measure_gap(
+    name: str,
+    training: Float[Tensor, " n"],
+    test: Float[Tensor, " m"],
+    *,
+    unit: str,
+    higher_is_better: bool,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Metric:
+    """How much worse a number is on test samples than on training ones: what over-fitting costs.
+
+    The difference of the means, signed so that above 0 is worse; an interval above 0 shows
+    over-fitting. Both sets are resampled.
+
+    Args:
+        name: Of the gap.
+        training: The number for each sample that was trained on: a loss, or right (1) or wrong (0).
+        test: The same for each sample that was not.
+        unit: Of the number.
+        higher_is_better: Of the number: False for a loss. Of the gap it is always False.
+        num_resamples: Bootstrap replicates.
+        seed: Of the resampling.
+    """
+    sign = -1 if higher_is_better else 1
+
+    def gap(unseen: Tensor, seen: Tensor) -> Tensor:
+        return sign * (unseen.double().mean() - seen.double().mean())
+
+    return measure(
+        name, gap, test, training, unit=unit, higher_is_better=False, num_resamples=num_resamples, seed=seed
+    )
+
+
+def recentred_metric(
+    name: str,
+    value: float,
+    replicates: Float[Tensor, " r"],
+    *,
+    unit: str,
+    higher_is_better: bool,
+    num_samples: int,
+    seed: int,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Metric:
+    """A record of a statistic that repeated rows bias: its interval is that of `recentred_interval`."""
+    return Metric(
+        name=name,
+        value=value,
+        unit=unit,
+        higher_is_better=higher_is_better,
+        num_samples=num_samples,
+        interval=recentred_interval(value, replicates, least=least, most=most),
+        seed=seed,
+    )
+
+
 def measure_share(name: str, holds: Tensor, *, higher_is_better: bool = True) -> Metric:
     """The share of samples for which `holds` (n,) bool is True, with Wilson's interval."""
     num_true = int(holds.sum())
@@ -62,16 +122,15 @@ def measure_frechet(
     generated: Features, real: Features, *, name: str = "fd", num_resamples: int = 200, seed: int = 0
 ) -> Metric:
     """Fréchet distance with a recentred bootstrap interval; lower is better."""
-    value = frechet_distance_of_features(generated, real)
-    replicates = frechet_replicates(generated, real, num_resamples=num_resamples, seed=seed)
-    return Metric(
-        name=name,
-        value=value,
+    return recentred_metric(
+        name,
+        frechet_distance_of_features(generated, real),
+        frechet_replicates(generated, real, num_resamples=num_resamples, seed=seed),
         unit="features²",
         higher_is_better=False,
         num_samples=len(generated),
-        interval=recentred_interval(value, replicates, least=0.0),
         seed=seed,
+        least=0.0,
     )
 
 
@@ -79,15 +138,13 @@ def measure_kernel(
     generated: Features, real: Features, *, name: str = "kd", num_resamples: int = 200, seed: int = 0
 ) -> Metric:
     """Kernel distance with a recentred bootstrap interval; lower is better."""
-    value = kernel_distance(generated, real)
-    replicates = kernel_replicates(generated, real, num_resamples=num_resamples, seed=seed)
-    return Metric(
-        name=name,
-        value=value,
+    return recentred_metric(
+        name,
+        kernel_distance(generated, real),
+        kernel_replicates(generated, real, num_resamples=num_resamples, seed=seed),
         unit="",
         higher_is_better=False,
         num_samples=len(generated),
-        interval=recentred_interval(value, replicates),
         seed=seed,
     )
 
