@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melies.errors import UserError
-from melies.metrics.spectrum import HIGH, high_power, power_ratio, radial_spectrum
+from melies.metrics.spectrum import HIGH, high_power, measure_sharpness, power_ratio, radial_spectrum
 
 
 def wave(cycles_down: int, cycles_across: int, size: int = 16) -> torch.Tensor:
@@ -66,3 +66,16 @@ def test_what_has_no_spectrum_is_refused():
         radial_spectrum(torch.zeros(0, 1, 8, 8))
     with pytest.raises(UserError, match="not square"):
         high_power(torch.zeros(1, 1, 8, 9))
+
+
+def test_blur_lies_below_the_floor_and_sharp_pictures_do_not():
+    noise = torch.randn(300, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    drawn, real = noise[:100], high_power(noise[100:])
+    blurred = F.avg_pool2d(F.pad(drawn, (1, 1, 1, 1), mode="circular"), 3, stride=1)
+    found, floor = measure_sharpness(high_power(drawn), real)
+    assert floor.interval[0] < 1 < floor.interval[1]
+    assert found.interval[0] < floor.interval[1]
+    assert found.interval[1] > floor.interval[0]
+    assert measure_sharpness(high_power(blurred), real)[0].interval[1] < floor.interval[0]
+    with pytest.raises(UserError, match="no detail"):
+        measure_sharpness(real, real * 0)

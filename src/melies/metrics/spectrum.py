@@ -11,6 +11,8 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from melies.errors import UserError
+from melies.interfaces import Metric
+from melies.metrics.measure import measure, measure_floor
 
 HIGH = 0.25
 """Cycles per pixel from which on a frequency is high: half of the highest that a row of pixels holds."""
@@ -54,9 +56,47 @@ def high_power(pixels: Num[Tensor, "n c h w"], *, least: float = HIGH) -> Float[
     return torch.cat([(_power(block) * (frequency >= least)).sum((1, 2)) for block in pixels.split(_BLOCK)])
 
 
-def power_ratio(drawn: Float[Tensor, " n"], real: Float[Tensor, " m"]) -> float:
+def power_ratio(drawn: Float[Tensor, "n *_"], real: Float[Tensor, "m *_"]) -> float:
     """Mean power of drawn pictures over that of real ones."""
     return float(drawn.mean() / real.mean())
+
+
+def measure_sharpness(
+    power: Float[Tensor, " n"],
+    real_power: Float[Tensor, " m"],
+    *,
+    num_resamples: int = 1000,
+    num_splits: int = 20,
+    seed: int = 0,
+) -> tuple[Metric, Metric]:
+    """`power_ratio` with a bootstrap interval, and its floor.
+
+    Below the floor's interval pictures are blurred. It is best at 1, higher is better up to there:
+    beyond they are noisier than real ones, not sharper.
+
+    Args:
+        power: High power of each drawn picture, see `high_power`.
+        real_power: Of each real one of the same size.
+        num_resamples: Bootstrap replicates.
+        num_splits: Random splits of the real pictures for the floor.
+        seed: Of the resampling.
+
+    Raises:
+        UserError: If the real pictures have no power there, or are fewer than four.
+    """
+    if not float(real_power.mean()) > 0:
+        raise UserError("the real pictures have no detail to compare with", where="spectrum")
+    found = measure(
+        "high-frequency power",
+        power_ratio,
+        power,
+        real_power,
+        unit="ratio",
+        higher_is_better=True,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    return found, measure_floor(found, power_ratio, real_power[:, None], num_splits=num_splits, seed=seed)
 
 
 def _power(pixels: Tensor) -> Float[Tensor, "n h w"]:
