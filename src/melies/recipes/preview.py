@@ -1,0 +1,43 @@
+"""What autoencoders show while they train: pictures beside their reconstructions, and what they draw."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from melies.data.images import ImageSet
+from melies.report.figure import grid
+from melies.rng import noise_for
+from melies.transform import PixelRange
+
+PAIRS = 16
+"""Pictures in a preview, each beside its reconstruction."""
+
+DRAWN = 16
+"""New pictures in a preview, of each class in turn."""
+
+
+def preview_autoencoder(pictures: ImageSet, *, draws: bool) -> Callable[[Any, Path, int], None]:
+    """A preview for the training loop, of a `PictureModel` that reconstructs.
+
+    Args:
+        pictures: Some of them, at even distances, are shown with their reconstructions.
+        draws: Whether the model can already draw while it trains; what it draws is shown below them.
+    """
+    chosen = torch.linspace(0, len(pictures) - 1, PAIRS).long()
+    some = PixelRange().forward(pictures.pixels[chosen])
+    given = None if pictures.labels is None else pictures.labels[chosen]
+
+    def preview(model: Any, folder: Path, samples_seen: int) -> None:
+        device = next(model.parameters()).device
+        labels = given.to(device) if given is not None and model.classes else None
+        rebuilt = model.decode(model.encode(some.to(device), labels), labels).cpu()
+        sheet = torch.stack([some, rebuilt], 1).flatten(0, 1)
+        if draws:
+            asked = torch.arange(DRAWN, device=device) % len(model.classes) if model.classes else None
+            sheet = torch.cat([sheet, model.sample(DRAWN, noise=noise_for(range(DRAWN)), labels=asked).cpu()])
+        pixels = PixelRange().inverse(sheet).expand(-1, 3, -1, -1)
+        grid(pixels, columns=8, zoom=2).save(folder / f"{samples_seen:08d}.png")
+
+    return preview
