@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
-PROMPTS ?= "a mechanic, dark skin tone" "a smiling face with sunglasses" "a cat face" "a red apple"
+PROMPTS ?= "a mechanic, dark skin tone" "a smiling face with sunglasses" "a polar bear" "a rocket"
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
