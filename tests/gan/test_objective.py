@@ -116,3 +116,32 @@ def test_the_penalty_of_a_quadratic_discriminator_is_each_samples_own():
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     penalty = gradient_penalty(0.5 * ((x @ matrix) * x).sum(1), x)
     assert torch.allclose(penalty, (x @ matrix).square().sum(1))
+
+
+def best_value(loss, real: list[int], fake: list[int]) -> float:
+    """−min of the discriminator's loss over all logits of three points, given by their numbers."""
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+    def evaluate() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss(logits[real], logits[fake]) + 1e-7 * logits.square().sum()  # a minimum that is somewhere
+        value.backward()
+        return value
+
+    optimizer.step(evaluate)
+    return -float(loss(logits[real], logits[fake]).detach())
+
+
+def test_only_the_classical_game_bars_the_way_out_of_a_collapse():
+    """Data at the points 0 and 1; both fakes at 0, then one on its way at 2, then one at 1.
+
+    What the generator minimises rises on the way in the classical game, and does not in the relativistic
+    one (Sun et al. 2020, "Towards a better global loss landscape of GANs").
+    """
+    way = ([0, 0], [0, 2], [0, 1])
+    classical = [best_value(classifying, [0, 1], fake) for fake in way]
+    paired = [best_value(relativistic, [0, 1], fake) for fake in way]
+    by_hand = [0.5 * math.log(1 / 3) + math.log(2 / 3), -math.log(2), -math.log(4)]
+    assert classical == pytest.approx(by_hand, abs=1e-3)
+    assert paired == pytest.approx([-0.5 * math.log(2), -0.5 * math.log(2), -math.log(2)], abs=1e-3)
