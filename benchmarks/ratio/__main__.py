@@ -34,6 +34,7 @@ COMPARISONS = {
     "sampling": "benchmarks.ratio.sampling:compare_sampling",
     "training": "benchmarks.ratio.training:compare_training",
     "quantize": "benchmarks.ratio.quantize:compare_quantize",
+    "vae": "benchmarks.ratio.vae:compare_vae",
 }
 """`(TimingConfig) → Iterator[Record]` by name; imported when chosen, for each has peers of its own."""
 

@@ -138,8 +138,8 @@ def build_step_pair(config: StepConfig, dtype: torch.dtype = torch.float32) -> P
 
     return Pair(
         name="training step",
-        ours=_step(our_loss, ours.model, config.learning_rate),
-        theirs=_step(their_loss, theirs.model, config.learning_rate),
+        ours=optimizer_step(our_loss, ours.model, config.learning_rate),
+        theirs=optimizer_step(their_loss, theirs.model, config.learning_rate),
     )
 
 
@@ -154,8 +154,8 @@ def build_gradient_pair(config: StepConfig, dtype: torch.dtype = torch.float64) 
     sigma = ((1 - alpha_bar) / alpha_bar).sqrt().to(dtype)
     return Pair(
         name="loss and gradient",
-        ours=lambda: _with_gradients(ours.loss(x0, sigma, epsilon), ours.model),
-        theirs=lambda: _with_gradients(theirs.model.p_losses(x0, time, epsilon), theirs.model),
+        ours=lambda: with_gradients(ours.loss(x0, sigma, epsilon), ours.model),
+        theirs=lambda: with_gradients(theirs.model.p_losses(x0, time, epsilon), theirs.model),
     )
 
 
@@ -192,7 +192,10 @@ def _pictures(config: StepConfig, dtype: torch.dtype) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype) * 2 - 1
 
 
-def _step(loss: Callable[[], Tensor], model: nn.Module, learning_rate: float) -> Callable[[], Tensor]:
+def optimizer_step(
+    loss: Callable[[], Tensor], model: nn.Module, learning_rate: float
+) -> Callable[[], Tensor]:
+    """A step of AdamW on every call, which gives the loss before it."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
 
     def step() -> Tensor:
@@ -205,6 +208,7 @@ def _step(loss: Callable[[], Tensor], model: nn.Module, learning_rate: float) ->
     return step
 
 
-def _with_gradients(loss: Tensor, model: nn.Module) -> Tensor:
+def with_gradients(loss: Tensor, model: nn.Module) -> Tensor:
+    """The loss and its gradient in one row."""
     gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     return torch.cat([loss.detach().reshape(1), *(g.flatten() for g in gradients if g is not None)])

@@ -85,6 +85,29 @@ def test_both_sides_quantise_alike_step_after_step():
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parity
+def test_both_sides_have_the_same_bound_and_gradient():
+    from benchmarks.ratio.pair import check_equal
+    from benchmarks.ratio.vae import VAEStepConfig, build_gradient_pair, build_step_pair, import_peer
+
+    from melies.autoencoders.network import HalvesConfig
+    from melies.autoencoders.vae import VAEConfig
+    from melies.errors import UserError
+
+    try:
+        import_peer()
+    except UserError as error:
+        pytest.skip(str(error))
+    network = HalvesConfig(size=8, latent_dim=3, widths=(8,), hidden=16)
+    config = VAEStepConfig(model=VAEConfig(network=network, likelihood="bernoulli"), batch=3)
+    check_equal(build_gradient_pair(config), rtol=1e-9, atol=1e-9)
+    step = build_step_pair(config)
+    for side in (step.ours, step.theirs):
+        first = side()
+        assert torch.isfinite(first)
+        assert not torch.equal(side(), first)  # it draws anew, and has moved
+
+
 def test_the_first_mover_changes_every_round(monkeypatch):
     from benchmarks.ratio import pair
 

@@ -1,0 +1,1 @@
+"""How good what was trained here is: the records, and the comparisons that must train both sides first."""
