@@ -1,4 +1,8 @@
-"""Made-up emoji: discs and bars in five tones or none, in two styles, each with a corner of its own."""
+"""Made-up pictures.
+
+Emoji: discs and bars in five tones or none, in two styles, each with a corner of its own. Halves: grey
+pictures whose class is the brighter half.
+"""
 
 import io
 import json
@@ -53,5 +57,27 @@ def write_emoji() -> Callable[[Path, int], Path]:
                             )
             file.writestr("metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_halves() -> Callable[..., Path]:
+    """`(folder, classes, count) → folder` of 8×8 grey pictures, `count` of each class.
+
+    The left half is bright in the first class and the right one in the others, by random amounts.
+    """
+
+    def write(folder: Path, classes: tuple[str, ...] = ("left", "right"), count: int = 48) -> Path:
+        rng = np.random.default_rng(0)
+        for name in classes:
+            (folder / name).mkdir(parents=True)
+            for index in range(count):
+                picture = np.empty((8, 8))
+                picture[:, :4], picture[:, 4:] = rng.uniform(150, 255), rng.uniform(0, 100)
+                if name != classes[0]:
+                    picture = picture[:, ::-1]
+                Image.fromarray(picture.astype(np.uint8)).save(folder / name / f"{index}.png")
+        return folder
 
     return write

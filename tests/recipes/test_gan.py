@@ -4,10 +4,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from melies import checkpoint
 from melies.errors import UserError
@@ -28,17 +26,9 @@ NETWORKS = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Grey pictures: the half that the class names is bright, the other dark, both by random amounts."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for name in ("left", "right"):
-        (folder / name).mkdir()
-        for index in range(48):
-            picture = np.empty((SIZE, SIZE))
-            picture[:, : SIZE // 2], picture[:, SIZE // 2 :] = rng.uniform(150, 255), rng.uniform(0, 100)
-            picture = picture if name == "left" else picture[:, ::-1]
-            Image.fromarray(picture.astype(np.uint8)).save(folder / name / f"{index}.png")
-    return folder
+def pictures(tmp_path_factory, write_halves) -> Path:
+    """Two classes of pictures."""
+    return write_halves(tmp_path_factory.mktemp("pictures") / "two")
 
 
 def tiny(base: GANRunConfig = gan.CONFIG, network: str = "residual", **training) -> GANRunConfig:

@@ -26,20 +26,6 @@ SIZE = 8
 RECIPES = {"cifar10": cifar10, "fashion-mnist": fashion_mnist}
 
 
-def write_pictures(folder: Path, classes: tuple[str, ...] = ("left", "right"), count: int = 48) -> Path:
-    """Grey pictures: the half that the class names is bright, the other dark, both by random amounts."""
-    rng = np.random.default_rng(0)
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            picture = np.empty((SIZE, SIZE))
-            picture[:, : SIZE // 2], picture[:, SIZE // 2 :] = rng.uniform(150, 255), rng.uniform(0, 100)
-            if name != classes[0]:
-                picture = picture[:, ::-1]
-            Image.fromarray(picture.astype(np.uint8)).save(folder / name / f"{index}.png")
-    return folder
-
-
 def tiny(**fields) -> PixelDiffusionConfig:
     training = TrainingConfig(
         num_samples=4_800,
@@ -66,10 +52,10 @@ def tiny(**fields) -> PixelDiffusionConfig:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Iterator[tuple[Path, Path]]:
+def trained(tmp_path_factory, write_halves) -> Iterator[tuple[Path, Path]]:
     """The pictures, and the run folder of a recipe that has seen 4,800 of them."""
     torch.manual_seed(0)
-    data = write_pictures(tmp_path_factory.mktemp("pictures") / "two")
+    data = write_halves(tmp_path_factory.mktemp("pictures") / "two")
     out = tmp_path_factory.mktemp("run") / "toy"
     fashion_mnist.run(tiny(), Job(data=data, out=out, say=lambda line: None))
     return data, out
@@ -146,9 +132,9 @@ def test_it_goes_on_from_a_model(trained, tmp_path):
     assert after < 1.5 * before
 
 
-def test_other_classes_or_sizes_than_the_model_has_are_refused(trained, tmp_path):
+def test_other_classes_or_sizes_than_the_model_has_are_refused(trained, tmp_path, write_halves):
     data, out = trained
-    other = write_pictures(tmp_path / "other", classes=("up", "down"), count=2)
+    other = write_halves(tmp_path / "other", classes=("up", "down"), count=2)
     with pytest.raises(UserError, match="the model knows the classes left, right, the data down, up"):
         fashion_mnist.run(tiny(), Job(data=other, out=tmp_path / "run", start_from=str(out)))
     larger = tiny(network=replace(tiny().network, size=16, attention=()))
@@ -156,14 +142,14 @@ def test_other_classes_or_sizes_than_the_model_has_are_refused(trained, tmp_path
         fashion_mnist.run(larger, Job(data=data, out=tmp_path / "run", start_from=str(out)))
 
 
-def test_pictures_without_classes_are_refused(tmp_path):
-    data = write_pictures(tmp_path / "one", classes=("left",), count=2)
+def test_pictures_without_classes_are_refused(tmp_path, write_halves):
+    data = write_halves(tmp_path / "one", classes=("left",), count=2)
     with pytest.raises(UserError, match="all pictures are of one class, 'left'"):
         fashion_mnist.run(tiny(), Job(data=data, out=tmp_path / "run"))
 
 
-def test_without_classes_it_learns_them_all_where_that_is_asked_for(tmp_path):
-    data = write_pictures(tmp_path / "one", classes=("left",), count=8)
+def test_without_classes_it_learns_them_all_where_that_is_asked_for(tmp_path, write_halves):
+    data = write_halves(tmp_path / "one", classes=("left",), count=8)
     config = tiny(needs_classes=False)
     config = replace(config, training=replace(config.training, num_samples=64, preview_every=64))
     fashion_mnist.run(config, Job(data=data, out=tmp_path / "run", say=lambda line: None))
@@ -172,14 +158,14 @@ def test_without_classes_it_learns_them_all_where_that_is_asked_for(tmp_path):
     with Image.open(tmp_path / "run" / "preview" / "00000064.png") as preview:
         assert preview.width > preview.height
     job = Job(
-        data=write_pictures(tmp_path / "two", count=4), out=tmp_path / "b", start_from=str(tmp_path / "run")
+        data=write_halves(tmp_path / "two", count=4), out=tmp_path / "b", start_from=str(tmp_path / "run")
     )
     with pytest.raises(UserError, match=r"the model knows the classes \(none\), the data left, right"):
         fashion_mnist.run(config, job)
 
 
-def test_a_network_that_the_model_cannot_use_is_refused(tmp_path):
-    data = write_pictures(tmp_path / "two", count=2)
+def test_a_network_that_the_model_cannot_use_is_refused(tmp_path, write_halves):
+    data = write_halves(tmp_path / "two", count=2)
     for fields, message in (({"learned_variance": True}, "learned_variance"), ({"text_dim": 8}, "text_dim")):
         config = tiny(network=replace(tiny().network, **fields))
         with pytest.raises(UserError, match=message):

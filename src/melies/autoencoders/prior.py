@@ -1,7 +1,8 @@
 """A learned prior over the codes of a VQ-VAE: a small causal transformer, code after code in raster order.
 
-The first token is the class, or one start token where there are no classes; each next code is drawn
-given all before it, as a language model draws words (Radford et al. 2019).
+Each code is drawn given the class and all codes before it, as a language model draws words (Radford et
+al. 2019). The token in its place tells the class, the code before it and the code above it, so that
+little training is spent on finding out who is whose neighbour.
 """
 
 import math
@@ -80,8 +81,10 @@ class CodePrior(nn.Module):
         self.config = config
         self.transforms: dict[str, Transform] = {}
         self.parts: dict[str, nn.Module] = {}
-        self.start = nn.Embedding(max(1, len(config.classes)), config.dim)
-        self.embed = nn.Embedding(config.num_codes, config.dim)
+        self.nothing = config.num_codes  # stands in the place of neighbours outside the grid
+        self.before = nn.Embedding(config.num_codes + 1, config.dim)
+        self.above = nn.Embedding(config.num_codes + 1, config.dim)
+        self.label = nn.Embedding(len(config.classes), config.dim) if config.classes else None
         self.position = nn.Embedding(config.cells**2, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
@@ -101,9 +104,12 @@ class CodePrior(nn.Module):
         self, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b l k"]:
         """Logits of every code in raster order, each given the codes before it."""
-        start = self._first(len(codes), labels)
-        tokens = torch.cat([start, self.embed(codes.flatten(1)[:, :-1])], dim=1)
-        return self._predict(tokens, first=0, caches=[None] * self.config.depth)
+        check_labels(labels, self.config.classes, len(codes))
+        width = self.config.cells
+        seen = F.pad(codes.flatten(1), (width, 0), value=self.nothing)
+        return self._predict(
+            seen[:, width - 1 : -1], seen[:, :-width], labels, first=0, caches=[None] * self.config.depth
+        )
 
     @torch.no_grad()
     def sample(
@@ -129,30 +135,38 @@ class CodePrior(nn.Module):
         Raises:
             UserError: If labels are missing or not asked for, or a number is out of range.
         """
-        cells, device = self.config.cells, self.out.weight.device
-        normal = noise(-1, torch.zeros(num, cells**2, device=device))
+        width, device = self.config.cells, self.out.weight.device
+        labels = None if labels is None else labels.to(device)
+        check_labels(labels, self.config.classes, num)
+        normal = noise(-1, torch.zeros(num, width**2, device=device))
         uniform = torch.special.ndtr(normal.double())
         caches = [KeyValueCache() for _ in self.blocks]
-        token, drawn = self._first(num, labels), []
-        for place in range(cells**2):
-            logits = self._predict(token, first=place, caches=caches)[:, -1]
-            code = draw_code(logits, uniform[:, place], temperature=temperature, top_k=top_k, top_p=top_p)
-            drawn.append(code)
-            token = self.embed(code)[:, None]
-        return torch.stack(drawn, dim=1).view(num, cells, cells)
-
-    def _first(self, num: int, labels: Int64[Tensor, " b"] | None) -> Float[Tensor, "b 1 d"]:
-        check_labels(labels, self.config.classes, num)
-        if labels is None:
-            labels = torch.zeros(num, dtype=torch.int64, device=self.start.weight.device)
-        return self.start(labels.to(self.start.weight.device))[:, None]
+        seen = torch.full((num, width + width**2), self.nothing, device=device)
+        for place in range(width**2):
+            now = width + place
+            logits = self._predict(
+                seen[:, now - 1 : now], seen[:, place : place + 1], labels, first=place, caches=caches
+            )
+            seen[:, now] = draw_code(
+                logits[:, 0], uniform[:, place], temperature=temperature, top_k=top_k, top_p=top_p
+            )
+        return seen[:, width:].view(num, width, width)
 
     def _predict(
-        self, tokens: Float[Tensor, "b l d"], *, first: int, caches: Sequence[KeyValueCache | None]
+        self,
+        before: Int64[Tensor, "b l"],
+        above: Int64[Tensor, "b l"],
+        labels: Int64[Tensor, " b"] | None,
+        *,
+        first: int,
+        caches: Sequence[KeyValueCache | None],
     ) -> Float[Tensor, "b l k"]:
-        """Logits after each token, of which the first stands at place `first`."""
-        places = torch.arange(first, first + tokens.shape[1], device=tokens.device)
-        x = self.dropout(tokens + self.position(places))
+        """Logits of the codes in l places from `first` on, with the codes before and above each."""
+        places = torch.arange(first, first + before.shape[1], device=before.device)
+        x = self.before(before) + self.above(above) + self.position(places)
+        if self.label is not None:
+            x = x + self.label(labels)[:, None]
+        x = self.dropout(x)
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block(x, cache)
         return self.out(self.norm(x)).float()

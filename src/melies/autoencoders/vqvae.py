@@ -6,7 +6,7 @@ data; it is a part of the checkpoint.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,11 @@ class VQVAE(nn.Module):
                     f" {ours[1]}×{ours[1]} cells of {ours[0]}"
                 )
             self.parts["prior"] = prior.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -182,17 +187,21 @@ def start_codebook(
     """
     needed = math.ceil(latents_per_code * model.quantizer.num_codes / model.config.cells**2)
     chosen = torch.randperm(len(pixels), generator=generator)[:needed]
-    model.quantizer.start(_in_blocks(model.encode, pixels[chosen]), generator)
+    latents = torch.cat(list(_in_blocks(model, model.encode, pixels[chosen])))
+    model.quantizer.start(latents, generator)
 
 
 def codes_of(model: VQVAE, pixels: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, "n h2 w2"]:
-    """The codes of many pictures, some at a time."""
-    return _in_blocks(model.codes, pixels)
+    """The codes of many pictures, on the CPU; the model sees some at a time."""
+    return torch.cat([codes.cpu() for codes in _in_blocks(model, model.codes, pixels)])
 
 
 @torch.no_grad()
-def _in_blocks(function: Callable[[Tensor], Tensor], pixels: Tensor, *, size: int = 256) -> Tensor:
-    return torch.cat([function(PixelRange().forward(part)) for part in pixels.split(size)])
+def _in_blocks(
+    model: VQVAE, function: Callable[[Tensor], Tensor], pixels: Tensor, *, size: int = 256
+) -> Iterator[Tensor]:
+    for part in pixels.split(size):
+        yield function(PixelRange().forward(part).to(model.device))
 
 
 def restore(

@@ -56,6 +56,25 @@ RECIPES = {
     "cifar10": Recipe(
         "melies.recipes.cifar10:CONFIG", "ten classes to 32×32 colour pictures", "cifar10", "half a day"
     ),
+    "autoencoder": Recipe(
+        "melies.recipes.autoencoder:CONFIG",
+        "28×28 grey pictures to 16 numbers and back",
+        "fashion-mnist",
+        "4 min",
+    ),
+    "vae": Recipe(
+        "melies.recipes.vae:CONFIG", "new 28×28 grey pictures from 16 numbers", "fashion-mnist", "4 min"
+    ),
+    "cvae": Recipe("melies.recipes.vae:CONDITIONAL", "the same, by class", "fashion-mnist", "4 min"),
+    "vqvae": Recipe(
+        "melies.recipes.vqvae:CONFIG", "28×28 grey pictures to 7×7 codes", "fashion-mnist", "3 min"
+    ),
+    "vqvae-fsq": Recipe(
+        "melies.recipes.vqvae:FSQ", "the same without a learned codebook", "fashion-mnist", "3 min"
+    ),
+    "vqvae-prior": Recipe(
+        "melies.recipes.vqvae_prior:CONFIG", "what makes a VQ-VAE draw, by class", "fashion-mnist", "4 min"
+    ),
     "celeba-hq": Recipe(
         "melies.recipes.celeba_hq:CONFIG", "faces in 64×64, by diffusion", "brought by you", "days"
     ),
