@@ -117,3 +117,4 @@ def test_what_makes_no_interval_is_refused():
 
 def test_a_recentred_interval_stays_within_what_is_possible():
     assert recentred_interval(0.9, torch.tensor([0.5, 0.7]), least=0.82, most=0.95) == (0.82, 0.95)
+    assert recentred_interval(2.0, torch.tensor([2.0] * 99 + [1.0])) == (2.0, pytest.approx(2.01))

@@ -67,7 +67,7 @@ def recentred_interval(
     least: float = -math.inf,
     most: float = math.inf,
 ) -> tuple[float, float]:
-    """The percentile interval moved so that the replicates' mean falls on `value`.
+    """The percentile interval moved so that the replicates' mean falls on `value`, which it always holds.
 
     For statistics with a bias that grows when samples repeat, such as the Fréchet distance: a
     resample has a third fewer distinct rows, so plain percentiles lie beside the estimate.
@@ -81,7 +81,8 @@ def recentred_interval(
     """
     shift = value - float(replicates.double().mean())
     low, high = percentile_interval(replicates, level=level)
-    return min(most, max(least, low + shift)), min(most, max(least, high + shift))
+    low, high = min(low + shift, value), max(high + shift, value)
+    return max(least, low), min(most, high)
 
 
 def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
