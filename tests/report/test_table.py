@@ -1,5 +1,7 @@
 """Tables: digits that the interval warrants, and places in Markdown that are filled once and for all."""
 
+from dataclasses import replace
+
 import pytest
 
 from melies.errors import UserError
@@ -134,6 +136,23 @@ def test_many_records_and_chosen_columns(page, record):
     write_record(path.parent / "records" / "mine.json", record("mine"))
     render_into(path)
     assert "| mine | 12.50 [12.00, 13.00] | 2,048 |\n" in path.read_text()
+
+
+def test_what_a_model_has_seen_is_told_from_its_record(page, record):
+    path = page("<!-- training records/mine.json -->\n<!-- end -->\n")
+    with pytest.raises(UserError, match="how its model was trained"):
+        write_record(path.parent / "records" / "mine.json", record("mine"))
+        render_into(path)
+    trained = {
+        "samples_seen": 1_250_048,
+        "num_pictures": 7_246,
+        "seconds": 12_364,
+        "hardware": {"cpu": "EPYC", "cpu_cores": 2, "accelerators": []},
+    }
+    told = replace(record("mine"), notes={"trained": trained, "num_weights": 4_678_000})
+    write_record(path.parent / "records" / "mine.json", told)
+    render_into(path)
+    assert "| mine | 1,250,048 | 7,246 | 3.4 | EPYC, 2 cores | 4,678,000 |\n" in path.read_text()
 
 
 def test_line_ends_stay_as_they_are(page):

@@ -6,14 +6,15 @@ A place is two comments, each on a line of its own; what stands between them is 
     <!-- end -->
 
 The path is relative to the Markdown file and may hold `*`. Alone it gives one row per metric;
-followed by ` : fd | precision`, one row per record with those metrics as columns.
+followed by ` : fd | precision`, one row per record with those metrics as columns. With `training`
+in place of `table`: what the measured model has seen, for how long, and on what.
 `python -m melies.report.table FILE.md …` fills the tables of files.
 """
 
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ from melies.files import read_text, write_text
 from melies.interfaces import Metric
 from melies.report.record import Record, read_record
 
-_START = re.compile(r"\s*<!--\s*table\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*")
+_START = re.compile(
+    r"\s*<!--\s*(?P<what>table|training)\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*"
+)
 _END = re.compile(r"\s*<!--\s*end\s*-->\s*")
 _FENCE = re.compile(r"\s*(```|~~~)")
 
@@ -69,6 +72,25 @@ def comparison_cells(records: Sequence[Record], metrics: Sequence[str]) -> Cells
         counts = " to ".join(f"{size:,}" for size in (sizes[:1] + sizes[1:][-1:])) or "–"
         rows.append([record.name, *(_cell(metric) for metric in shown), counts])
     return Cells([*header, "n"], rows)
+
+
+def training_cells(records: Sequence[Record]) -> Cells:
+    """One row per record: samples that the measured model has seen, hours and hardware of its training.
+
+    Raises:
+        UserError: If a record does not say how its model was trained.
+    """
+    rows = []
+    for record in records:
+        trained = record.notes.get("trained")
+        if not isinstance(trained, Mapping) or not {"samples_seen", "seconds", "hardware"} <= trained.keys():
+            raise UserError("the record does not say how its model was trained", where=record.name)
+        hardware = trained["hardware"]
+        machine = ", ".join(hardware["accelerators"]) or f"{hardware['cpu']}, {_cores(hardware['cpu_cores'])}"
+        seen, hours = f"{trained['samples_seen']:,}", f"{trained['seconds'] / 3600:.1f}"
+        kinds = f"{trained['num_pictures']:,}" if "num_pictures" in trained else "–"
+        rows.append([record.name, seen, kinds, hours, machine, f"{record.notes.get('num_weights', 0):,}"])
+    return Cells(["of", "samples seen", "of a set of", "hours", "on", "weights"], rows)
 
 
 def markdown(cells: Cells) -> str:
@@ -188,9 +210,15 @@ def _cells(path: Path, place: re.Match[str]) -> Cells:
     if not found:
         raise UserError(f"no record matches {pattern!r}", where=str(path))
     records = [read_record(entry) for entry in found]
+    if place["what"] == "training":
+        return training_cells(records)
     if place["metrics"] is None:
         return metric_cells(records)
     return comparison_cells(records, [name.strip() for name in place["metrics"].split("|")])
+
+
+def _cores(count: int) -> str:
+    return f"{count} core{'s' if count > 1 else ''}"
 
 
 def _titled(metric: Metric) -> str:
