@@ -1,6 +1,7 @@
 """The judges and features of class folders: what they learn from, how well, and what they refuse."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from melies.errors import UserError
 from melies.images.classifier import Head, classify
 from melies.recipes import RECIPES, class_classifier, classifier
 from melies.recipes.class_classifier import DIGITS_FEATURES, DIGITS_JUDGE
+from melies.recipes.classifier import accuracies
 from melies.recipes.job import Job
 from melies.report.record import read_record
 from melies.training.loop import TrainingConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = TrainingConfig(
     num_samples=9_600,
     batch_size=64,
@@ -64,6 +67,17 @@ def test_it_reads_digits_that_it_never_saw(trained):
     assert [line.split(":")[0] for line in said[1:]] == [accuracy.name, error.name]
     assert loaded.provenance["recipe"] == "digits-judge"
     assert "left_out" not in loaded.provenance  # the set has a test part of its own
+
+
+@pytest.mark.parametrize("name", ["digits-judge", "digits-features"])
+def test_the_shipped_ones_are_as_good_as_their_record_says(name):
+    loaded = checkpoint.load(name)
+    parts = read_parts(find_or_make("digits"), size=8, channels=1)
+    found = accuracies(loaded.model, parts.test, "test pictures")
+    expected = read_record(ROOT / "benchmarks" / "quality" / f"{name}.json").metrics
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.name == theirs.name
+        assert ours.value == pytest.approx(theirs.value, abs=0.005)  # half precision, one picture in 355
 
 
 def test_only_the_training_part_is_shown(monkeypatch, tmp_path):
