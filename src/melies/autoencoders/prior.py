@@ -98,7 +98,7 @@ class CodePrior(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
         for block in self.blocks:  # so that the stream keeps its size through the depth (Radford et al. 2019)
             for last in (block.attention.out, block.feed_forward[-1]):  # type: ignore
-                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))  # type: ignore
 
     def forward(
         self, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"] | None = None

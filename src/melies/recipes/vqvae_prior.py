@@ -182,5 +182,6 @@ def _write_whole(out: Path, autoencoder: VQVAE, prior: CodePrior) -> None:
     whole = VQVAE(autoencoder.config, prior=prior)
     whole.load_state_dict(autoencoder.state_dict())
     provenance: dict[str, Any] = prior.provenance  # type: ignore
-    checkpoint.save(out / f"checkpoint-{provenance['samples_seen']}", whole, provenance=provenance)
+    folder = out / f"checkpoint-{provenance['samples_seen']}"
+    checkpoint.save(folder, whole, provenance=provenance)  # type: ignore[arg-type]
     checkpoint.remove_older(out)
