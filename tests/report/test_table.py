@@ -140,8 +140,8 @@ def test_many_records_and_chosen_columns(page, record):
 
 def test_what_a_model_has_seen_is_told_from_its_record(page, record):
     path = page("<!-- training records/mine.json -->\n<!-- end -->\n")
+    write_record(path.parent / "records" / "mine.json", record("mine"))
     with pytest.raises(UserError, match="how its model was trained"):
-        write_record(path.parent / "records" / "mine.json", record("mine"))
         render_into(path)
     trained = {
         "samples_seen": 1_250_048,
