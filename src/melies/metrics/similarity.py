@@ -51,9 +51,7 @@ def ssim(pictures: Pictures, reference: Pictures, *, sigma: float = 1.5) -> Floa
     Source: Wang et al. (2004), eq. 13–17, K₁ = 0.01, K₂ = 0.03.
     """
     window = _window(sigma, min(pictures.shape[2:]))
-    return torch.cat(
-        [_ssim(_reflected(a, reach), _reflected(b, reach), window) for a, b in _pairs(pictures, reference)]
-    )
+    return torch.cat([_ssim(a, b, window) for a, b in _pairs(pictures, reference)])
 
 
 def measure_similarity(
