@@ -18,7 +18,12 @@ from melies.rng import noise_for
 from melies.training.log import read_log
 
 SIZE = 8
-CONFIGS = {"gan": gan.CONFIG, "gan-minimax": gan.MINIMAX, "gan-nonsaturating": gan.NONSATURATING}
+CONFIGS = {
+    "gan": gan.CONFIG,
+    "cgan": gan.CONDITIONAL,
+    "gan-minimax": gan.MINIMAX,
+    "gan-nonsaturating": gan.NONSATURATING,
+}
 NETWORKS = {
     "residual": ResidualConfig(widths=(16,), group_width=8),
     "convolutional": ConvolutionalConfig(widths=(8, 16)),

@@ -75,6 +75,16 @@ RECIPES = {
     "vqvae-prior": Recipe(
         "melies.recipes.vqvae_prior:CONFIG", "what makes a VQ-VAE draw, by class", "fashion-mnist", "4 min"
     ),
+    "gan": Recipe(
+        "melies.recipes.gan:CONFIG", "noise to 28×28 grey pictures in one pass", "fashion-mnist", "10 min"
+    ),
+    "cgan": Recipe("melies.recipes.gan:CONDITIONAL", "the same, by class", "fashion-mnist", "10 min"),
+    "gan-minimax": Recipe(
+        "melies.recipes.gan:MINIMAX", "the same by the first game, which collapses", "fashion-mnist", "10 min"
+    ),
+    "gan-nonsaturating": Recipe(
+        "melies.recipes.gan:NONSATURATING", "the same by its usual variant", "fashion-mnist", "10 min"
+    ),
     "celeba-hq": Recipe(
         "melies.recipes.celeba_hq:CONFIG", "faces in 64×64, by diffusion", "brought by you", "days"
     ),

@@ -2,15 +2,19 @@
 
     melies data prepare fashion-mnist
     melies train gan --out runs/gan
+    melies train cgan --out runs/cgan
     melies train gan-minimax --out runs/gan-minimax
     melies train gan-nonsaturating --out runs/gan-nonsaturating
 
 `gan` is a pair of residual networks without normalisation, a relativistic loss with R1 and R2
-penalties and averaged weights (R3GAN, Huang et al. 2024). The other two are a DCGAN (Radford et al.
-2016) with the rates given there, by the two losses of Goodfellow et al. (2014). With --conditional a
-model learns the classes. With --data it learns one's own pictures, of the size and channels given:
+penalties and averaged weights (R3GAN, Huang et al. 2024); `cgan` is the same by class. The other two are
+a DCGAN (Radford et al. 2016) with the rates given there, by the two losses of Goodfellow et al. (2014),
+which learns the classes with --conditional. On one processor core the first two see some 350 pictures a
+second, the others 600, and all are done in ten minutes. With --data they learn one's own pictures, of the
+size and channels given:
 
-    melies train gan --data MY-PICTURES --model.size 64 --model.channels 3 --model.network.widths 32 64 96 96
+    melies train gan --data CIFAR10 --model.size 32 --model.channels 3 --model.network.widths 32 64 96
+    melies train cgan --data FACES --model.size 64 --model.channels 3 --model.network.widths 32 64 96 96
 
 In the log, `logit_real` and `logit_fake` drift apart where the discriminator wins, and `spread` (how
 much fakes differ from each other, as a share of what real pictures do) falls where the generator
@@ -91,6 +95,7 @@ CONFIG = GANRunConfig(
         preview_every=25_600,
     ),
 )
+CONDITIONAL = replace(CONFIG, conditional=True)
 MINIMAX = GANRunConfig(
     model=GANConfig(network=ConvolutionalConfig(), latent_dim=100),
     game="minimax",
@@ -134,7 +139,9 @@ def run(
         config.training,
         out=job.out,
         resume=job.resume,
-        provenance=job.provenance("gan", game=config.game, num_pictures=len(pictures)),
+        provenance=job.provenance(
+            "cgan" if config.conditional else "gan", game=config.game, num_pictures=len(pictures)
+        ),
         preview=_preview,
         progress=job.progress,
     )
