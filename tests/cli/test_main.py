@@ -15,8 +15,8 @@ from melies.errors import UserError
 from melies.optional import import_from
 
 FLAGS = {
-    "generate": "batch class count eta from grid init json mask model negative out quiet sampler scale seed"
-    " steps strength",
+    "generate": "allow-download batch class count eta from grid init json mask model negative out quiet"
+    " sampler scale seed steps strength",
     "recipes": "json quiet",
     "claims": "json out quiet records",
     "data prepare": "from json out quiet",
