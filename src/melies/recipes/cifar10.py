@@ -6,6 +6,11 @@
 
 A UNet of 2.9 million weights. On one core of a server's processor it sees some 75 pictures a second: the
 default run takes seven hours there. With --data it learns one's own pictures, a folder per class.
+
+A run of 150 thousand pictures (--training.num-samples 150000, 35 minutes on that core) has the colours
+and layouts of the classes and few shapes yet: FD on 8×8 pixels 0.49 [0.39, 0.60]
+without guidance, where two halves of the real pictures are 0.18 apart, from 500 pictures
+(benchmarks/quality/cifar10).
 """
 
 from melies.nn.unet import UNetConfig
