@@ -30,7 +30,7 @@ def test_a_log_gets_a_line_now_and_then_with_speed_and_time_left(clock, capsys):
         "training: 1,300 of 2,000 samples, 10/s, 1.2 min left, loss 0.42",
         "training: 1,600 of 2,000 samples, 10/s, 40 s left, loss 0.39",
         "training: 1,900 of 2,000 samples, 10/s, 10 s left, loss 0.36",
-        "training: 2,000 samples in 2.7 min, loss 0.35",
+        "training: 2,000 of 2,000 samples after 2.7 min, loss 0.35",
     ]
 
 

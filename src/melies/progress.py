@@ -98,7 +98,7 @@ def lines(title: str, *, total: float, unit: str = "step", done: float = 0.0) ->
     track = _Lines()
     yield track
     if (spent := time.monotonic() - began) > 1:
-        track.say(f"{track.done_now:,.0f} {unit} in {duration(spent)}", track.note)
+        track.say(f"{track.done_now:,.0f} of {total:,.0f} {unit} after {duration(spent)}", track.note)
 
 
 def duration(seconds: float) -> str:

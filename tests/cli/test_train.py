@@ -162,6 +162,14 @@ def test_wrong_fields(run, toy, argv, said):
     assert toy == []
 
 
+def test_a_folder_that_holds_a_run_is_refused_before_anything_is_read(run, toy, tiny_model):
+    done = run("train", "toy", "--out", str(tiny_model), "--quiet")
+    assert done.code == 2
+    assert "the folder already holds a run; add --resume" in done.error
+    assert toy == []
+    assert run("train", "toy", "--out", str(tiny_model), "--resume").code == 0
+
+
 def test_ctrl_c_says_how_to_go_on(run, toy):
     done = run("train", "toy", "--width", "13", "--quiet")
     assert done.code == 130
@@ -241,7 +249,7 @@ def test_of_two_processes_under_torchrun_one_speaks_and_writes(pictures, tmp_pat
     assert json.loads(done.stdout)["samples_seen"] == 64  # one object
     for said in ("training emoji-judge into runs", "training pictures, "):
         assert done.stderr.count(said) == 1, done.stderr
-    assert done.stderr.count("training: 64 samples in") <= 1
+    assert done.stderr.count("training: 64 of 64 samples") <= 1
     run = Path("runs/emoji-judge")
     assert sorted(path.name for path in run.iterdir()) == ["checkpoint-64", "log.jsonl", "record.json"]
 

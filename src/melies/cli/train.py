@@ -66,6 +66,7 @@ def train(argv: Sequence[str]) -> Answer:
     out = arguments.out or Path("runs") / name
     output = arguments.output if is_main_process() else Output(quiet=True)
     output.say(f"training {name} into {place(out)}")
+    import_from("melies.training.loop:begun_run")(out, resume=arguments.resume)  # before anything is read
     state = import_from(recipe.run)(
         arguments.config,
         Job(

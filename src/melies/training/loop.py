@@ -146,11 +146,7 @@ def train(
             f"batch_size = {config.batch_size} does not divide by {accelerator.num_processes} processes"
             f" × accumulate = {config.accumulate}"
         )
-    found = checkpoint.newest_checkpoint(out)
-    if found and not resume:
-        raise UserError(
-            "the folder already holds a run", where=str(out), remedy="add --resume, or another --out"
-        )
+    found = begun_run(out, resume=resume)
     model.to(accelerator.device)
     for part in getattr(model, "parts", {}).values():
         part.to(accelerator.device)
@@ -206,6 +202,20 @@ def train(
                 saved_at = time.monotonic()
     accelerator.wait_for_everyone()
     return state
+
+
+def begun_run(out: Path, *, resume: bool) -> Path | None:
+    """The checkpoint in `out` to go on from; None for a run that begins.
+
+    Raises:
+        UserError: If there is one, and it was not asked to go on.
+    """
+    found = checkpoint.newest_checkpoint(out)
+    if found and not resume:
+        raise UserError(
+            "the folder already holds a run", where=str(out), remedy="add --resume, or another --out"
+        )
+    return found
 
 
 class _Loop:
