@@ -79,6 +79,14 @@ def test_a_run_is_added_listed_shown_and_drawn_with(run, shipped, tiny_model):
     assert Path(drawn.json["pictures"][0]).is_file()
 
 
+def test_facts_of_a_checkpoint_are_told_in_words(run, tiny_model):
+    facts = {"versions": {"torch": "2.13", "numpy": "2.4"}, "hardware": {"cores": 2, "accelerators": []}}
+    model = checkpoint.load(tiny_model).model
+    checkpoint.save(tiny_model / "checkpoint-64", model, provenance={**facts, "heads": ["tone", "style"]})
+    done = run("models", "show", str(tiny_model / "checkpoint-64"))
+    assert "versions: torch 2.13, numpy 2.4\nhardware: cores 2\nheads: tone, style\n" in done.out
+
+
 def test_a_model_without_a_card_shows_where_it_comes_from(run, tiny_model):
     done = run("models", "show", str(tiny_model / "checkpoint-64"))
     assert "no card; its checkpoint says:\nrecipe: pets\nsamples_seen: 64" in done.out

@@ -1,6 +1,6 @@
 """`melies models`: what is here, its cards, and adding what was brought by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +74,7 @@ def show(argv: Sequence[str]) -> Answer:
     arguments = read_arguments(Show, argv, verb="models show", about=SHOW_ABOUT, examples=examples)
     entry = describe_model(find_model(arguments.name))
     card = card_of(entry.folder)
-    facts = [f"{name}: {value}" for name, value in entry.provenance.items()]
+    facts = [f"{name}: {_in_words(value)}" for name, value in entry.provenance.items()]
     head = f"{entry.name}: {entry.kind}, {megabytes(entry.size_bytes)}, in {place(entry.folder)}"
     return Answer(
         data={**_entry(entry), "card": card},
@@ -98,6 +98,13 @@ def add(argv: Sequence[str]) -> Answer:
         show=[f"{entry.name}: {entry.kind}, {megabytes(entry.size_bytes)}, in {place(entry.folder)}"],
         asked=False,
     )
+
+
+def _in_words(value: Any) -> str:
+    """A fact of a checkpoint as a person would write it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_words(each)}" for name, each in value.items() if each not in ([], {}))
+    return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
 
 
 def _entry(entry: ModelEntry) -> dict[str, Any]:
