@@ -183,7 +183,7 @@ class TestFiles:
     def test_a_folder_that_is_a_file_is_named_with_what_to_do(self, tmp_path: Path):
         write_text(tmp_path / "taken", "")
         with (
-            pytest.raises(UserError, match=r"taken/a\.txt: cannot be written: .*; another folder"),
+            pytest.raises(UserError, match=r"taken: is a file, and a folder is needed; another folder"),
             replacing(tmp_path / "taken" / "a.txt", remedy="another folder"),
         ):
             pass

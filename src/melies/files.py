@@ -27,6 +27,8 @@ def replacing(path: Path, *, remedy: str = "") -> Iterator[BinaryIO]:
     """
     fresh = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
+        if path.parent.is_file():
+            raise UserError("is a file, and a folder is needed", where=str(path.parent), remedy=remedy)
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("xb") as file:
             yield file

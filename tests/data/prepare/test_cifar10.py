@@ -93,6 +93,9 @@ def test_cifar10_from_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, "installed", lambda name: False)
     with pytest.raises(UserError, match="--from cifar-10-binary"):
         prepare_cifar10(tmp_path / "out.zip")
+    for name in ("none.tar.gz", "none"):
+        with pytest.raises(UserError, match=f"{name}: there is no such file or folder; check --from"):
+            prepare_cifar10(tmp_path / "out.zip", source=tmp_path / name)
 
 
 def test_cifar10_from_the_hub(tmp_path, monkeypatch):

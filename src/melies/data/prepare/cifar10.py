@@ -55,6 +55,8 @@ def prepare_cifar10(out: Path, *, source: str | Path | None = None, progress: Pr
         count = _write(out, _hub_pictures(str(source)[3:]), 60_000, progress)
         return Prepared(path=out, num_pictures=count, source=str(source))
     path = Path(source).expanduser()
+    if not path.exists():
+        raise UserError("there is no such file or folder", where=str(path), remedy="check --from")
     if path.name.endswith((".tar.gz", ".tgz")):
         batches = list(_tar_batches(path))
     elif path.is_dir() and any(_BATCH.fullmatch(file.name) for file in path.iterdir()):
