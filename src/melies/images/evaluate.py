@@ -12,29 +12,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from melies import checkpoint
 from melies.config import check_range
 from melies.data.emoji import read_emoji
 from melies.data.images import ImageSet, read_images
-from melies.data.places import find_or_make
+from melies.data.places import FILES, find_or_make
 from melies.data.sets import held_split
 from melies.data.splits import split_by_hash
 from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
-from melies.files import file_sha256, write_bytes
+from melies.files import file_sha256
+from melies.images.families import Family, family_of
 from melies.images.features import FeatureSpace, find_classifier, open_space
-from melies.images.generate import draw, read_diffusion
+from melies.images.generate import draw
 from melies.images.judge import Judge, agreements, questions, read_judge
 from melies.images.model import ImageDiffusion
-from melies.images.pictures import png_bytes
-from melies.interfaces import Metric
+from melies.images.sheets import spread, write_neighbours, write_sheet
+from melies.interfaces import Metric, PictureModel
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
 from melies.progress import Progress, silent
-from melies.report.figure import grid, neighbours_figure
 from melies.report.record import Record, record_run, write_record
 from melies.rng import generator_for
 
@@ -99,6 +99,11 @@ class Asked(NamedTuple):
     prompts: list[str]
     classes: list[str]
 
+    @property
+    def titles(self) -> list[str]:
+        """What the figures write beside each picture: its words or class, or its number."""
+        return self.prompts or self.classes or [str(number) for number in range(len(self.rows))]
+
 
 def evaluate_files(
     settings: EvaluateSettings,
@@ -109,28 +114,34 @@ def evaluate_files(
     progress: Progress = silent,
     say: Callable[[str], None] = print,
 ) -> Record:
-    """Measure a model at every scale; write one record per scale, the best one again, and figures.
+    """Measure a model; write a record and figures.
 
-    `record.json` is the scale with the best agreement on held-out compositions, or with the least
-    Fréchet distance where there are none. `command` goes into the records: what makes them again. With
-    `allow_download` a text encoder or a network of features that is not here is fetched from the hub, once
-    `say` was told.
+    A diffusion model of words or classes is measured at every scale, with a record for each: `record.json` is
+    that with the best agreement on held-out compositions, or with the least Fréchet distance where there are
+    none. `command` goes into the records: what makes them again. With `allow_download` a text encoder or a
+    network of features that is not here is fetched from the hub, once `say` was told.
 
     Raises:
         UserError: If the model, a classifier or the data is not found, or they do not fit.
     """
-    loaded = read_diffusion(settings.model)
-    model: ImageDiffusion = loaded.model
-    if model.config.text is not None:
+    loaded = checkpoint.load(settings.model)
+    family = family_of(loaded, num_steps=settings.steps, sampler=settings.sampler)
+    model = loaded.model
+    by_words = isinstance(model, ImageDiffusion) and model.config.text is not None
+    if by_words:
         model.load_text_encoder(allow_download=allow_download, say=say)
         judge = read_judge(settings.judge or "emoji-judge")
         real, groups = _of_words(settings, model, judge, progress)
         reference = "training pictures" if "held-out" in groups else PERHAPS_SEEN
+        usual = "emoji-features"
     else:
-        judge = _judge_of_classes(settings, loaded)
-        real, groups, split = _of_classes(settings, loaded, progress)
+        prepared = _set_of(settings, loaded, family.model)
+        judge, usual = _of_set(settings, family.model, prepared)
+        real, groups, split = _of_classes(settings, family.model, prepared, progress)
         reference = PERHAPS_SEEN if split is None else f"{split} pictures"
-    space = open_space(_space_of(settings, loaded), settings.weights, allow_download=allow_download, say=say)
+    if settings.features is None and settings.weights is not None:
+        raise UserError("which network are the weights of?", remedy="--features inception, or another")
+    space = open_space(settings.features or usual, settings.weights, allow_download=allow_download, say=say)
     first = next(iter(groups))
     if len(groups[first].rows) < LEAST:
         raise UserError(
@@ -143,31 +154,42 @@ def evaluate_files(
     notes = _notes(settings, loaded, judge)
     sizes = {name: len(asked.rows) for name, asked in groups.items()}
     records, sheets, near, floors = {}, {}, {}, []
-    for scale in settings.scales:
+    guided = isinstance(model, ImageDiffusion) and (by_words or bool(model.config.classes))
+    for scale in settings.scales if guided else (1.0,):
         begun = time.perf_counter()
         metrics, sheets[scale] = [], {}  # of a group only what the figures show stays in memory
         for name, asked in groups.items():
-            drawn = _draw(model, asked, scale, settings, progress)
+            if guided:
+                drawn = _draw(model, asked, scale, settings, progress)
+            else:
+                drawn = _sample(family, asked, settings, progress)
             if name == first:
                 features = space(drawn, progress=progress)
                 metrics += _distances(features, real_features, space, settings.seed, floors)
-                near[scale] = drawn[_spread(len(drawn), NEAR)]
+                near[scale] = drawn[spread(len(drawn), NEAR)]
             if judge is not None:
                 metrics += agreements(judge, name, asked_of[name], drawn, seed=settings.seed)
-            sheets[scale][name] = drawn[_spread(len(drawn), SHEET_ROWS)]
+            sheets[scale][name] = drawn[spread(len(drawn), SHEET_ROWS)]
         records[scale] = record_run(
-            f"{_plain(settings.model)}, scale {scale:g}",
+            _plain(settings.model) + (f", scale {scale:g}" if guided else ""),
             metrics,
             data={"reference": reference, "real": len(real), **sizes},
             command=command,
             duration_s=time.perf_counter() - begun,
-            notes={"scale": scale, **notes},
+            notes={"scale": scale, **notes} if guided else notes,
         )
-        write_record(out / f"scale-{scale:g}.json", records[scale])
+        if guided:
+            write_record(out / f"scale-{scale:g}.json", records[scale])
     best = _best(records)
     write_record(out / "record.json", records[best])
-    _sheets(out, groups, sheets)
-    _neighbours(out, groups[first], near[best], space, real, real_features)
+    for name, asked in groups.items():
+        columns = {f"scale {scale:g}" if guided else "drawn": drawn[name] for scale, drawn in sheets.items()}
+        places = spread(len(asked.rows), SHEET_ROWS)
+        titles = [asked.titles[place] for place in places.tolist()]
+        write_sheet(out / f"{name}.png", asked.rows.pixels[places], columns, titles)
+    near_titles = [groups[first].titles[place] for place in spread(len(groups[first].rows), NEAR).tolist()]
+    found = nearest(space(near[best]), real_features, k=3)
+    write_neighbours(out / "neighbours.png", near[best], real.pixels, found, near_titles)
     return records[best]
 
 
@@ -202,45 +224,52 @@ def _unknown_to(provenance: Mapping[str, Any], pictures: ImageSet) -> ImageSet:
 
 
 def _of_classes(
-    settings: EvaluateSettings, loaded: checkpoint.Loaded, progress: Progress
+    settings: EvaluateSettings, model: PictureModel, prepared: str | None, progress: Progress
 ) -> tuple[ImageSet, dict[str, Asked], str | None]:
     """Of a set with a part that is not trained on only that part, which is named too."""
-    source = find_or_make(_set_of(settings, loaded), settings.data, progress=progress)
-    size, channels = loaded.config.size, loaded.config.channels
+    if settings.data is None and prepared is None:
+        raise UserError(
+            "it does not say which pictures it has learned",
+            where=settings.model,
+            remedy="give --data PATH",
+        )
+    source = find_or_make(prepared or "", settings.data, progress=progress)
+    channels, size, _ = model.shape
     split = held_split(source)
     real = read_images(source, size=size, channels=channels, split=split, progress=progress)
     chosen = _some(real, settings)
-    if chosen.labels is None or not set(chosen.classes) <= set(loaded.config.classes):
-        raise UserError("the classes of the pictures are not those of the model", where=str(source))
-    names = [chosen.classes[label] for label in chosen.labels.tolist()]
+    names = []
+    if model.classes:
+        if chosen.labels is None or not set(chosen.classes) <= set(model.classes):
+            raise UserError("the classes of the pictures are not those of the model", where=str(source))
+        names = [chosen.classes[label] for label in chosen.labels.tolist()]
     return real, {split or "seen": Asked(chosen, [], names)}, split
 
 
-def _set_of(settings: EvaluateSettings, loaded: checkpoint.Loaded) -> str:
-    """The name of the set that a model has learned."""
-    return str(loaded.provenance.get("recipe", _plain(settings.model)))
+def _set_of(settings: EvaluateSettings, loaded: checkpoint.Loaded, model: PictureModel) -> str | None:
+    """The prepared set that a model has learned: by the data given, its recipe or name, or its classes."""
+    told = [loaded.provenance.get("recipe"), _plain(settings.model)]
+    if settings.data is not None:
+        told = [settings.data.name]
+    judge = find_classifier("judge", classes=model.classes, shape=model.shape) or ""
+    told.append(judge.removesuffix("-judge"))
+    return next((name for name, file in FILES.items() if name in told or file in told), None)
 
 
-def _space_of(settings: EvaluateSettings, loaded: checkpoint.Loaded) -> str:
-    """The space that is asked for, or that of the set's classifier, or plain pixels."""
-    if settings.features is not None:
-        return settings.features
-    if settings.weights is not None:
-        raise UserError("which network are the weights of?", remedy="--features inception, or another")
-    if loaded.config.text is not None:
-        return "emoji-features"
-    return _classifier("features", settings, loaded) or "pixels"
-
-
-def _judge_of_classes(settings: EvaluateSettings, loaded: checkpoint.Loaded) -> Judge | None:
-    """The judge that is asked for, or that of the set, if there is one."""
-    name = settings.judge or _classifier("judge", settings, loaded)
-    return None if name is None else read_judge(name)
-
-
-def _classifier(role: str, settings: EvaluateSettings, loaded: checkpoint.Loaded) -> str | None:
-    prepared = _set_of(settings, loaded)
-    return find_classifier(role, classes=loaded.config.classes, shape=loaded.model.shape, prepared=prepared)
+def _of_set(
+    settings: EvaluateSettings, model: PictureModel, prepared: str | None
+) -> tuple[Judge | None, str]:
+    """The judge that is asked for or is here for the set, and the features that are here; else pixels."""
+    here = {
+        role: find_classifier(role, classes=model.classes, shape=model.shape, prepared=prepared or "")
+        for role in ("judge", "features")
+    }
+    if not model.classes:
+        if settings.judge is not None:
+            raise UserError("the model is asked for no class, so there is nothing to judge", where="--judge")
+        return None, here["features"] or "pixels"
+    name = settings.judge or here["judge"]
+    return None if name is None else read_judge(name), here["features"] or "pixels"
 
 
 def _words(rows: ImageSet) -> Asked:
@@ -271,6 +300,14 @@ def _draw(
     )
 
 
+def _sample(
+    family: Family, asked: Asked, settings: EvaluateSettings, progress: Progress
+) -> UInt8[Tensor, "n c h w"]:
+    seeds = range(settings.seed, settings.seed + len(asked.rows))
+    labels = family.labels_of(asked.classes, len(seeds))
+    return family.sample(seeds, labels, batch_size=settings.batch, progress=progress)
+
+
 def _distances(
     generated: Tensor, real: Tensor, space: FeatureSpace, seed: int, floors: list[Metric]
 ) -> list[Metric]:
@@ -297,44 +334,6 @@ def _best(records: Mapping[float, Record]) -> float:
     return max(records, key=merit)
 
 
-def _sheets(out: Path, groups: Mapping[str, Asked], sheets: Mapping[float, Mapping[str, Tensor]]) -> None:
-    """One sheet of prompts by scales for each group."""
-    for name, asked in groups.items():
-        labels = asked.prompts or asked.classes
-        places = _spread(len(labels), SHEET_ROWS)
-        columns = [asked.rows.pixels[places], *(drawn[name] for drawn in sheets.values())]
-        sheet = grid(
-            _coloured(torch.stack(columns, 1).flatten(0, 1)),
-            columns=len(columns),
-            row_labels=[labels[i] for i in places.tolist()],
-            column_labels=["real", *(f"scale {scale:g}" for scale in sheets)],
-            zoom=max(1, 96 // asked.rows.pixels.shape[-1]),
-        )
-        write_bytes(out / f"{name}.png", png_bytes(sheet, {}))
-
-
-def _neighbours(
-    out: Path, asked: Asked, drawn: Tensor, space: FeatureSpace, real: ImageSet, real_features: Tensor
-) -> None:
-    """The nearest pictures of the reference, of some drawn ones."""
-    labels = asked.prompts or asked.classes
-    found = nearest(space(drawn), real_features, k=3)
-    sheet = neighbours_figure(
-        _coloured(drawn),
-        [_coloured(real.pixels[row]) for row in found.indices],
-        distances=found.distances.tolist(),
-        captions=[labels[i] for i in _spread(len(labels), NEAR).tolist()],
-        across=4,
-        zoom=max(1, 64 // drawn.shape[-1]),
-    )
-    write_bytes(out / "neighbours.png", png_bytes(sheet, {}))
-
-
-def _spread(n: int, most: int) -> Int64[Tensor, " k"]:
-    """At most `most` places, evenly over `n`."""
-    return torch.linspace(0, n - 1, min(most, n)).round().long()
-
-
 def _notes(settings: EvaluateSettings, loaded: checkpoint.Loaded, judge: Judge | None) -> dict[str, Any]:
     return {
         "settings": {"steps": settings.steps, "sampler": settings.sampler, "seed": settings.seed},
@@ -343,10 +342,6 @@ def _notes(settings: EvaluateSettings, loaded: checkpoint.Loaded, judge: Judge |
         "trained": dict(loaded.provenance),
         **({"judge": judge.name} if judge else {}),
     }
-
-
-def _coloured(pixels: Tensor) -> Tensor:
-    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
 
 
 def _plain(name: str) -> str:
