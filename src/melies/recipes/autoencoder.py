@@ -127,7 +127,7 @@ def _fit_prior(state: State, pictures: ImageSet, config: AutoencoderRunConfig, j
     folder = job.out / f"checkpoint-{state.samples_seen}"
     checkpoint.save(
         folder,
-        state.model,
+        state.model,  # type: ignore[arg-type]
         ema=state.ema.state_dict(),
         resume=checkpoint.read_resume(folder),
         provenance=checkpoint.load(folder).provenance,

@@ -7,6 +7,7 @@ CC BY 4.0) and come with the package, so that nothing is fetched.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def prepare_digits(out: Path, *, source: str | Path | None = None, progress: Pro
     require("sklearn", extra="eval", why="the digits")
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()  # a Bunch, which the stubs do not know
     pictures = np.round(digits.images * (255 / LEVELS)).astype(np.uint8)
     counts: Counter[int] = Counter()
     with progress("writing pictures", total=len(pictures), unit="picture") as track:
