@@ -109,7 +109,7 @@ def test_a_vae_lowers_its_bound_and_draws_what_it_saw(pictures, tmp_path):
     said = []
     vae.run(variational(), Job(out=tmp_path, pictures=pictures, say=said.append))
     losses = [row["nll"] + row["kl"] for row in read_log(tmp_path / "log.jsonl")]
-    assert sum(losses[-3:]) / 3 < 0.75 * losses[0]
+    assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
     loaded = checkpoint.load(tmp_path)
     assert (loaded.provenance["recipe"], loaded.provenance["beta"]) == ("vae", 1.0)
     drawn = sides(loaded.model.sample(64, noise=noise_for(range(64))))

@@ -103,5 +103,5 @@ def test_a_page_is_written_whole(tmp_path):
     path = html.write_page(tmp_path / "new" / "page.html", "Title", [html.text("h", ["é"])])
     assert "<title>Title</title>" in path.read_text(encoding="utf-8")
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match=r"taken/page\.html: cannot be written"):
+    with pytest.raises(UserError, match=r"taken: is a file, and a folder is needed"):
         html.write_page(tmp_path / "taken" / "page.html", "Title", [])

@@ -122,7 +122,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_cache_that_is_a_file_is_one_sentence(tmp_path):
     (tmp_path / "states").write_text("taken")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="is a file, and a folder is needed"):
         encode_all(Counting(), TEXTS, cache=tmp_path / "states")
 
 

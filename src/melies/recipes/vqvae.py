@@ -11,6 +11,7 @@ are in use at the end, because those that fall out of use are put back among the
 `vqvae-fsq` is the same autoencoder with finite scalar quantisation (8×8×8 levels) in the place of the
 codebook. With --data it learns one's own pictures, of the size and channels that the model is given:
 
+    melies train vqvae-fsq --out runs/vqvae-fsq
     melies train vqvae --data MY-PICTURES --model.size 64 --model.channels 3 --model.widths 32 64 96
 """
 
