@@ -33,8 +33,11 @@ def test_neither_the_host_nor_a_place_on_it_is_named():
 def test_freed_memory_stays_with_the_process(monkeypatch):
     program = (
         "import resource, torch; from melies.machine import keep_freed_memory; {ask}\n"
-        "for _ in range(10): parts = [torch.ones(1 << 20) for _ in range(8)]; del parts\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+        "faults = []\n"
+        "for _ in range(10):\n"
+        "    parts = [torch.ones(1 << 20) for _ in range(8)]; del parts\n"
+        "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
+        "print(faults[-1] - faults[0])"
     )
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     faults = {}
@@ -43,8 +46,9 @@ def test_freed_memory_stays_with_the_process(monkeypatch):
             [sys.executable, "-c", program.format(ask=ask)], capture_output=True, text=True, check=True
         )
         faults[ask] = int(done.stdout)
-    # 32 MiB of pages of 4 KiB, brought in once instead of ten times.
-    assert faults["pass"] - faults["assert keep_freed_memory()"] > 5 * (8 << 10)
+    # A round is 32 MiB in pages of 4 KiB. Left alone, glibc learns to keep some of it after a few rounds.
+    assert faults["assert keep_freed_memory()"] < 256
+    assert faults["pass"] > 8 << 10
 
 
 def test_the_users_own_choice_of_memory_stays(monkeypatch):
