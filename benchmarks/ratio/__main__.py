@@ -33,6 +33,7 @@ take, and of memory."""
 COMPARISONS = {
     "sampling": "benchmarks.ratio.sampling:compare_sampling",
     "training": "benchmarks.ratio.training:compare_training",
+    "metrics": "benchmarks.ratio.metrics:compare_metrics",
     "quantize": "benchmarks.ratio.quantize:compare_quantize",
     "vae": "benchmarks.ratio.vae:compare_vae",
 }

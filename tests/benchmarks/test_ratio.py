@@ -108,6 +108,30 @@ def test_both_sides_have_the_same_bound_and_gradient():
         assert not torch.equal(side(), first)  # it draws anew, and has moved
 
 
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:Metric `:UserWarning", "ignore:std\\(\\)")
+def test_both_sides_measure_the_same():
+    from benchmarks.ratio.metrics import MetricsConfig, build_feature_pairs, build_picture_pairs
+    from benchmarks.ratio.pair import check_equal
+
+    sizes = MetricsConfig(num=40, dim=12, num_pictures=3, size=12)
+    pairs = [*build_feature_pairs(sizes), *build_picture_pairs(sizes, torch.float64)]
+    assert {"fd", "kd", "prdc", "nearest", "inception score", "vendi", "ssim", "psnr"} <= {
+        pair.name for pair in pairs
+    }
+    for pair in pairs:
+        check_equal(pair, rtol=1e-5, atol=0)
+
+
+@pytest.mark.slow
+def test_the_frechet_distance_of_published_sizes_stays_below_two_gigabytes():
+    from benchmarks.ratio.metrics import MetricsConfig, measure_memory
+
+    found = measure_memory(MetricsConfig(memory_runs=1))
+    assert found.name == "fd of 10,000 × 1,280"
+    assert 0.15 < found.value < 2.0  # the features alone take 0.1
+
+
 def test_the_first_mover_changes_every_round(monkeypatch):
     from benchmarks.ratio import pair
 
