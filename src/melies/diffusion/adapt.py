@@ -51,7 +51,7 @@ def flow_time_from_sigma(sigma: Levels) -> Levels:
 
 def x0_from_epsilon(x: Samples, sigma: Float[Tensor, " b"], epsilon: Samples) -> Samples:
     """x0 = x − σ·ε."""
-    return x - per_sample(sigma, x) * epsilon
+    return torch.addcmul(x, per_sample(sigma, x), epsilon, value=-1)
 
 
 def epsilon_from_x0(x: Samples, sigma: Float[Tensor, " b"], x0: Samples) -> Samples:
@@ -135,12 +135,13 @@ class DiscreteClock:
 
     def time(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The timestep whose σ this is."""
+        if self.rounding == "nearest":
+            return torch.bucketize(sigma.double(), self._between.to(sigma.device)).to(sigma)
         table = self._log_sigma.to(sigma.device)
         wanted = sigma.double().log()
         lower = torch.searchsorted(table[1:-1], wanted.contiguous())
         below = table[lower]
-        time = lower + ((wanted - below) / (table[lower + 1] - below)).clamp(0, 1)
-        return (time.round() if self.rounding == "nearest" else time).to(sigma)
+        return (lower + ((wanted - below) / (table[lower + 1] - below)).clamp(0, 1)).to(sigma)
 
     def sigma(self, time: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The σ of a timestep, between two of them linear in log σ."""
@@ -151,6 +152,11 @@ class DiscreteClock:
     @cached_property  # a thousand logarithms at every step would be seen beside a small network
     def _log_sigma(self) -> Tensor:
         return sigma_from_alpha_bar(self.alpha_bar.double()).log()
+
+    @cached_property
+    def _between(self) -> Tensor:
+        """The σ halfway between two timesteps, in log σ, where the nearest one changes."""
+        return torch.lerp(self._log_sigma[:-1], self._log_sigma[1:], 0.5).exp()
 
 
 @dataclass(frozen=True)

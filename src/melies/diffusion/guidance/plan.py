@@ -28,6 +28,7 @@ class Planner:
         self.rows = 0
         """Samples that went through them: the cost that does not depend on how calls are grouped."""
         self._joined: dict[tuple[str, ...], Condition] = {}
+        self._grouped: dict[tuple[str | bool, ...], list[tuple[str, ...]]] = {}
 
     def evaluate(self, names: Sequence[str], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
         """Predictions of x0 by the named branches at x (b, …) and sigma (b,), each (b, …)."""
@@ -48,6 +49,11 @@ class Planner:
     def _groups(self, names: Sequence[str], x: Tensor) -> list[tuple[str, ...]]:
         """The names, those that share a denoiser together where a joint call is quicker."""
         small = x.device.type != "cpu" or len(x) * len(names) <= CPU_ROWS
+        if (*names, small) not in self._grouped:  # the same at every step of a run
+            self._grouped[*names, small] = self._group(names, small)
+        return self._grouped[*names, small]
+
+    def _group(self, names: Sequence[str], small: bool) -> list[tuple[str, ...]]:
         groups: dict[object, tuple[str, ...]] = {}
         for name in names:
             denoiser, condition, attention = self.branches[name]
