@@ -3,9 +3,10 @@
 Each takes `denoise(x, sigma (b,)) → x0_hat` with conditions and guidance already inside, `x` with
 standard deviation sigmas[0], and a falling grid from `melies.diffusion.noise`; it returns x at the
 last level, which is the sample itself where the grid ends in 0. A count or a preview is made by
-wrapping `denoise`. Steps are written as `torch.lerp` between x0_hat and x where they can be: one
-pass over the memory instead of three, which is seen beside a small network. They run under `no_grad`, not inference mode, so that guidance may still take a
-classifier's gradient inside. The table of names is `melies.diffusion.SAMPLERS`.
+wrapping `denoise`. They run under `no_grad`, not inference mode, so that guidance may still take a
+classifier's gradient inside. A step is a `torch.lerp` between x0_hat and x where it can be: one pass
+over the memory instead of three, which is seen beside a small network. The table of names is
+`melies.diffusion.SAMPLERS`.
 """
 
 import math
