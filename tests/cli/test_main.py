@@ -18,6 +18,8 @@ FLAGS = {
     "generate": "allow-download batch class count eta from grid init json mask model negative out quiet"
     " sampler scale seed steps strength",
     "recipes": "json quiet",
+    "reconstruct": "batch class json out quiet",
+    "interpolate": "batch class json mix model out quiet steps",
     "claims": "json out quiet records",
     "data prepare": "from json out quiet",
     "data show": "json quiet",

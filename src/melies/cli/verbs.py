@@ -16,6 +16,12 @@ class Verb(NamedTuple):
 
 VERBS = {
     "generate": Verb("melies.cli.generate:generate", "PROMPT…", "draw pictures from words or classes"),
+    "reconstruct": Verb(
+        "melies.cli.reconstruct:reconstruct", "MODEL PICTURE…", "take pictures through a model and back"
+    ),
+    "interpolate": Verb(
+        "melies.cli.interpolate:interpolate", "A B --model M", "draw the way from one picture to another"
+    ),
     "train": Verb("melies.cli.train:train", "RECIPE", "train a model, or tune one on your own pictures"),
     "recipes": Verb("melies.cli.recipes:recipes", "[NAME]", "list what can be trained, or show one recipe"),
     "evaluate": Verb("melies.cli.evaluate:evaluate", "MODEL", "measure a model and write the record"),
