@@ -14,7 +14,15 @@ from typing import Any
 from melies.errors import UserError, nearest
 from melies.files import file_sha256, write_text
 
-SHIPPED = ("emoji", "emoji-judge", "emoji-features", "digits-judge", "digits-features")
+SHIPPED = (
+    "emoji",
+    "emoji-judge",
+    "emoji-features",
+    "digits-judge",
+    "digits-features",
+    "fashion-mnist-judge",
+    "fashion-mnist-features",
+)
 """What every installation has; `melies doctor` misses one that is not there."""
 
 CARDS = ("card.md", "README.md")
