@@ -6,6 +6,11 @@
 
 A UNet of 2.0 million weights. On one core of a server's processor it sees some 90 pictures a second: the
 default run takes three hours there. With --data it learns one's own pictures, a folder per class.
+
+A run of 100 thousand pictures (--training.num-samples 100000, 31 minutes on that core beside other
+work) draws clothes of every class, some with ragged edges: FD on 8×8 pixels 0.10 [0.06, 0.15] without
+guidance, where two halves of the real pictures are 0.04 apart, from 500 pictures
+(benchmarks/quality/fashion-mnist).
 """
 
 from melies.nn.unet import UNetConfig
