@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -55,6 +55,7 @@ def test_any_text_is_shown_and_never_obeyed(words):
     assert ("alt", words) in reader.attributes
 
 
+@example(10.75, 1e-12, 0.0)
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e3), st.floats(0, 1e3))
 def test_what_is_shown_is_within_a_twentieth_of_the_interval(value, below, above):
     metric = Metric("x", value, "", True, 10, (value - below, value + above), 0)

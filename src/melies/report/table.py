@@ -110,12 +110,9 @@ def format_numbers(metric: Metric) -> tuple[str, str, str]:
     scale = 100.0 if metric.unit == "share" else 1.0
     value, low, high = (scale * number for number in (metric.value, *metric.interval))
     half = (high - low) / 2
-    if half <= 0:
-        return _signed(f"{value:.4g}"), _signed(f"{low:.4g}"), _signed(f"{high:.4g}")
-    decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the half width
-    style = "e" if decimals > 6 else "f"
-    decimals = 2 if style == "e" else decimals
-    shown = [_signed(f"{number:,.{decimals}{style}}") for number in (value, low, high)]
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else math.inf  # two digits of it
+    style = f",.{decimals}f" if decimals <= 6 else ".4g"
+    shown = [_signed(f"{number:{style}}") for number in (value, low, high)]
     return shown[0], shown[1], shown[2]
 
 
