@@ -8,8 +8,15 @@
 `cvae` is told the class in encoder and decoder. `--beta` weighs the KL term, `--free-bits` spares its
 first nats in each number of the latent; at the end the run says which numbers its posterior has left
 unused. Likelihoods are black and white (with `--binarize static` or `dynamic`), Gaussian, and Gaussian
-over the 256 levels, whose bound can be read in bits per dimension. On one processor core it sees some
-1,300 pictures a second, and is done in four minutes. With --data it learns one's own pictures, of the
+over the 256 levels, whose bound can be read in bits per dimension.
+
+With β = 1 the bound is tightest, but draws from the prior fall where no picture's posterior does; `cvae`
+takes β = 5, and draws its classes more clearly. On one processor core it sees some 1,400 pictures a second,
+and is done in four minutes. After 90,000 to 140,000 pictures `fashion-mnist-judge` sees the class that was
+asked for in 71.3 % [69.3, 73.2] of 2,000 drawings with β = 1, in 89.2 % [87.8, 90.5] with β = 5 and in
+94.3 % [93.2, 95.2] with β = 20; but the Fréchet distance in `fashion-mnist-features` is 10.4, 2.4 and 4.3.
+
+With --data it learns one's own pictures, of the
 size and channels that the network is given, be it CIFAR-10 or a folder of faces:
 
     melies train cvae --data CIFAR10 --model.network.size 32 --model.network.channels 3
@@ -83,7 +90,7 @@ class VAERunConfig:
 
 
 CONFIG = VAERunConfig()
-CONDITIONAL = VAERunConfig(conditional=True)
+CONDITIONAL = VAERunConfig(conditional=True, beta=5.0)
 
 
 def run(
