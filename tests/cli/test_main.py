@@ -20,6 +20,7 @@ FLAGS = {
     "recipes": "json quiet",
     "reconstruct": "batch class json out quiet",
     "interpolate": "batch class json mix model out quiet steps",
+    "ladder": "budget count data features json out quiet resume rungs scale seed size steps weights",
     "claims": "json out quiet records",
     "data prepare": "from json out quiet",
     "data show": "json quiet",

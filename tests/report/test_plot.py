@@ -59,6 +59,15 @@ def test_bars_have_the_heights_given():
     )
 
 
+def test_bars_have_their_intervals():
+    def height(interval):
+        picture = bars_figure({"a": [1.0, 1.0]}, ["p", "q"], y="", intervals={"a": [(1.0, 1.0), interval]})
+        inside = np.asarray(picture)[:, picture.width // 2 + 40 : -80]
+        return len(np.unique(np.argwhere((inside < 40).all(-1))[:, 0]))
+
+    assert height((0.5, 1.5)) > 1.8 * height((0.8, 1.2)) > 0
+
+
 def test_a_map_has_a_colour_for_each_class_and_bounds_its_points():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2 * MANY_POINTS, 2))

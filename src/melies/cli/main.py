@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         resume = (
             "; the same command with --resume goes on from the last checkpoint"
-            if argv[:1] == ["train"]
+            if argv[:1] in (["train"], ["ladder"])
             else ""
         )
         return _fail(UserError(f"stopped by Ctrl-C; what was written whole is kept{resume}"), 130, json)

@@ -25,6 +25,7 @@ VERBS = {
     "train": Verb("melies.cli.train:train", "RECIPE", "train a model, or tune one on your own pictures"),
     "recipes": Verb("melies.cli.recipes:recipes", "[NAME]", "list what can be trained, or show one recipe"),
     "evaluate": Verb("melies.cli.evaluate:evaluate", "MODEL", "measure a model and write the record"),
+    "ladder": Verb("melies.cli.ladder:ladder", "", "train every family for the same minutes, and compare"),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),

@@ -69,8 +69,8 @@ def lines_figure(
             if line.intervals is not None:
                 low, high = np.asarray(line.intervals, dtype=float).T
                 axes.vlines(line.x, low, high, color=colour, alpha=0.5, linewidth=1.2)
-        for axis in logarithmic:
-            getattr(axes, f"set_{axis}scale")("log")
+        for name in logarithmic:
+            _logarithmic(axes, name, [line.x if name == "x" else line.y for line in lines.values()])
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         if len(lines) > 1:
@@ -84,6 +84,7 @@ def bars_figure(
     labels: Sequence[str],
     *,
     y: str,
+    intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     level: float | None = None,
     width_px: int = 640,
     height_px: int = 400,
@@ -94,6 +95,7 @@ def bars_figure(
         groups: Heights by the name that the legend gives, one for each label.
         labels: Along the horizontal axis.
         y: Title of the vertical axis.
+        intervals: Low and high ends by the same names, one pair for each label.
         level: A height that is marked by a line.
         width_px: Width of the figure.
         height_px: Height of the figure.
@@ -109,15 +111,38 @@ def bars_figure(
         for number, (name, heights) in enumerate(groups.items()):
             left = np.arange(len(labels)) + (number - (len(groups) - 1) / 2) * width
             axes.bar(left, heights, width, color=f"C{number % 10}", label=name)
+            if intervals is not None:
+                axes.vlines(left, *zip(*intervals[name], strict=True), color="black", linewidth=1)
         if level is not None:
             axes.axhline(level, color="grey", linestyle="--", linewidth=1)
         slanted = {"rotation": 40, "ha": "right"} if max(map(len, labels)) > 3 else {}
         axes.set_xticks(range(len(labels)), labels, **slanted)
         axes.set_ylabel(y)
-        if len(groups) > 1:
-            axes.legend(frameon=False, fontsize="small")
+        if len(groups) > 1:  # above, where no bar is
+            axes.legend(
+                frameon=False,
+                fontsize="small",
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1),
+                ncols=min(4, len(groups)),
+            )
 
     return draw_axes(paint, width_px=width_px, height_px=height_px)
+
+
+def _logarithmic(axes: Any, name: str, numbers: Sequence[Sequence[float]]) -> None:
+    """A logarithmic axis with plain numbers at its ticks: the values themselves, where they are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    getattr(axes, f"set_{name}scale")("log")
+    axis = getattr(axes, f"{name}axis")
+    values = sorted({value for row in numbers for value in row})
+    if name == "x" and len(values) <= 8:
+        axis.set_ticks(values)
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def map_figure(

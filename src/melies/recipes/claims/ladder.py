@@ -74,8 +74,8 @@ VAE = (
         quote="posterior collapse",
         test="Not all latent dimensions carry something at β = 1, and fewer the larger β is.",
         rule=every(
-            below(Of("vae", "active units"), 1),
-            below(Of("vae-beta", "active units, β = 16"), Of("vae-beta", "active units, β = 0.25")),
+            below(Of("vae", "active share"), 1),
+            below(Of("vae-beta", "active share, β = 16"), Of("vae-beta", "active share, β = 0.25")),
         ),
         command=COMMAND,
     ),
