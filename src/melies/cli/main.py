@@ -104,7 +104,8 @@ def find_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
     names = list(dict.fromkeys(name.split()[0] for name in VERBS))
     # `melies add` and `melies show` mean the two-word verbs.
     pairs = {name.split()[1]: name for name in reversed(VERBS) if " " in name}
-    if nearest(first, names) is None and (guess := nearest(first, pairs)):
+    guess = first if first in pairs else None if nearest(first, names) else nearest(first, pairs)
+    if guess:
         raise UserError(f"unknown verb {first!r}", remedy=f"did you mean {pairs[guess]!r}?")
     choose(first, names, "verb")
     raise AssertionError  # choose has raised

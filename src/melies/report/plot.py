@@ -74,7 +74,8 @@ def lines_figure(
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         if len(lines) > 1:
-            axes.legend(frameon=False, fontsize="small")
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(lines) > 4 else {}
+            axes.legend(frameon=False, fontsize="small", **beside)
 
     return draw_axes(paint, width_px=width_px, height_px=height_px)
 

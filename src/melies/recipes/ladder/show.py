@@ -181,8 +181,18 @@ def _nearest(drawn: Mapping[str, Drawn], yard: Yardstick) -> Iterator[Figure]:
 
 def _costs(records: Mapping[str, Record]) -> Iterator[Figure]:
     for name, metric, y, caption in (
-        ("times", "training time", "s", "Wall-clock time of training, of all stages of a rung together."),
-        ("drawing", "drawing time", "ms per picture", "Wall-clock time of drawing, many pictures at once."),
+        (
+            "times",
+            "training time",
+            "training (s)",
+            "Wall-clock time of training, of all stages of a rung together.",
+        ),
+        (
+            "drawing",
+            "drawing time",
+            "drawing (ms per picture)",
+            "Wall-clock time of drawing, many pictures at once.",
+        ),
     ):
         found = {metric: {rung: record.find(metric) for rung, record in records.items()}}
         rungs = [rung for rung in RUNGS if found[metric].get(rung) is not None]
