@@ -9,7 +9,10 @@ from melies.nn.pyramid import cell_size, check_widths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidualConfig:
-    """Residual networks without normalisation (Huang et al. 2024, "The GAN is dead; long live the GAN!")."""
+    """Residual networks without normalisation (Huang et al. 2024, "The GAN is dead; long live the GAN!").
+
+    Unlike there, the smallest maps come from and go to a whole layer, which small networks learn faster with.
+    """
 
     widths: tuple[int, ...] = (32, 64)
     """Channels at 1/2, 1/4, 1/8 … of the picture's size, in both networks."""
@@ -19,10 +22,12 @@ class ResidualConfig:
     """Channels inside a block, as a multiple of those outside."""
     group_width: int = 16
     """Channels of each group of the 3×3 convolutions."""
+    features: int = 128
+    """Numbers that the discriminator reads a picture into, before its logit."""
 
     def __post_init__(self) -> None:
         """Check the ranges, and that the groups come out even."""
-        for name in ("blocks", "expansion", "group_width"):
+        for name in ("blocks", "expansion", "group_width", "features"):
             check_positive(name, getattr(self, name))
         check_widths(self.widths, where="ResidualConfig.widths")
         for width in self.widths:

@@ -40,7 +40,7 @@ class Projection(nn.Module):
 
 
 class ResidualDiscriminator(nn.Module):
-    """Residual blocks at shrinking sizes, then a weighted sum over the cells: the generator mirrored."""
+    """Residual blocks at shrinking sizes, then one layer over all cells: the generator mirrored."""
 
     def __init__(self, config: GANConfig, network: ResidualConfig) -> None:
         super().__init__()
@@ -54,17 +54,17 @@ class ResidualDiscriminator(nn.Module):
             layers += [GroupedResidual(width, network, num_blocks=num_blocks) for _ in range(network.blocks)]
             if i < len(widths) - 1:
                 layers += [nn.AvgPool2d(2), nn.Conv2d(width, widths[i + 1], 1, bias=False)]
-        self.trunk = nn.Sequential(*layers, nn.LeakyReLU(SLOPE))
-        self.basis = nn.Conv2d(widths[-1], widths[-1], cells, groups=widths[-1], bias=False)
-        self.head = Projection(widths[-1], len(config.classes))
-        for layer in (self.basis, self.head.logit, *(m for m in layers if isinstance(m, nn.Conv2d))):
+        last = nn.Linear(widths[-1] * cells**2, network.features)
+        self.trunk = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Flatten(), last, nn.LeakyReLU(SLOPE))
+        self.head = Projection(network.features, len(config.classes))
+        for layer in (last, self.head.logit, *(m for m in layers if isinstance(m, nn.Conv2d))):
             start(layer)
 
     def forward(
         self, pixels: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, " b"]:
         """Logits, float32."""
-        return self.head(self.basis(self.trunk(pixels)).flatten(1), labels)
+        return self.head(self.trunk(pixels), labels)
 
 
 class ConvolutionalDiscriminator(nn.Module):

@@ -37,7 +37,7 @@ class Condition(nn.Module):
 
 
 class ResidualGenerator(nn.Module):
-    """Learned maps scaled by the latent, then residual blocks at growing sizes, up to a picture.
+    """The latent to a few cells in one layer, then residual blocks at growing sizes, up to a picture.
 
     Sizes double by interpolation; only the last doubling folds channels into space (Shi et al. 2016),
     so that nothing is computed at full size.
@@ -47,25 +47,23 @@ class ResidualGenerator(nn.Module):
         super().__init__()
         widths, cells = network.widths, config.cells
         self.condition = Condition(config)
-        self.scales = nn.Linear(self.condition.dim, widths[-1])
-        self.basis = nn.Parameter(torch.randn(widths[-1], cells, cells))
+        self.first = nn.Linear(self.condition.dim, widths[-1] * cells**2)
         num_blocks = network.blocks * len(widths)
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.Unflatten(1, (widths[-1], cells, cells))]
         for i, width in reversed(list(enumerate(widths))):
             if i < len(widths) - 1:
                 layers += [nn.Conv2d(widths[i + 1], width, 1, bias=False), _Double()]
             layers += [GroupedResidual(width, network, num_blocks=num_blocks) for _ in range(network.blocks)]
         self.trunk = nn.Sequential(*layers)
         self.out = nn.Conv2d(widths[0], 4 * config.channels, 3, padding=1)
-        for layer in (self.scales, self.out, *(m for m in layers if isinstance(m, nn.Conv2d))):
+        for layer in (self.first, self.out, *(m for m in layers if isinstance(m, nn.Conv2d))):
             start(layer)
 
     def forward(
         self, z: Float[Tensor, "b d"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b c h w"]:
         """Pictures, about [−1, 1]."""
-        scales = self.scales(self.condition(z, labels))
-        cells = self.trunk(scales[:, :, None, None] * self.basis)
+        cells = self.trunk(self.first(self.condition(z, labels)))
         return F.pixel_shuffle(self.out(F.leaky_relu(cells, SLOPE)), 2)
 
 

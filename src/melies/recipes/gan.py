@@ -7,11 +7,12 @@
     melies train gan-nonsaturating --out runs/gan-nonsaturating
 
 `gan` is a pair of residual networks without normalisation, a relativistic loss with R1 and R2
-penalties and averaged weights (R3GAN, Huang et al. 2024); `cgan` is the same by class. The other two are
-a DCGAN (Radford et al. 2016) with the rates given there, by the two losses of Goodfellow et al. (2014),
-which learns the classes with --conditional. On one processor core the first two see some 350 pictures a
-second, the others 600, and all are done in ten minutes. With --data they learn one's own pictures, of the
-size and channels given:
+penalties and averaged weights (after R3GAN, Huang et al. 2024); `cgan` is the same by class. The other two
+are a DCGAN (Radford et al. 2016) with the rates given there, by the two losses of Goodfellow et al. (2014),
+which learns the classes with --conditional. On one processor core the first two see some 300 pictures a
+second, the others 600, and all are done in ten minutes. After 60,000 pictures, four minutes,
+`fashion-mnist-judge` sees the class that was asked for in 88.4 % [86.9, 89.7] of 2,000 drawings of `cgan`.
+With --data they learn one's own pictures, of the size and channels given:
 
     melies train gan --data CIFAR10 --model.size 32 --model.channels 3 --model.network.widths 32 64 96
     melies train cgan --data FACES --model.size 64 --model.channels 3 --model.network.widths 32 64 96 96
@@ -79,11 +80,11 @@ class GANRunConfig:
 CONFIG = GANRunConfig(
     model=GANConfig(network=ResidualConfig()),
     game="relativistic",
-    gamma=1.0,
+    gamma=0.3,
     training=TrainingConfig(
-        num_samples=200_000,
-        batch_size=64,
-        learning_rate=5e-4,
+        num_samples=160_000,
+        batch_size=32,
+        learning_rate=1e-3,
         warmup=0,
         decay="cosine",
         hold=0.5,
@@ -101,6 +102,8 @@ MINIMAX = GANRunConfig(
     game="minimax",
     training=replace(
         CONFIG.training,
+        num_samples=200_000,
+        batch_size=64,
         learning_rate=2e-4,
         decay="constant",
         betas=(0.5, 0.999),
