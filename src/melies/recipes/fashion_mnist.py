@@ -10,7 +10,8 @@ default run takes three hours there. With --data it learns one's own pictures, a
 A run of 100 thousand pictures (--training.num-samples 100000, 31 minutes on that core beside other
 work) draws clothes of every class, some with ragged edges: FD on 8×8 pixels 0.10 [0.06, 0.15] without
 guidance, where two halves of the real pictures are 0.04 apart, from 500 pictures
-(benchmarks/quality/fashion-mnist).
+(benchmarks/quality/fashion-mnist). With --scale 1.5 `fashion-mnist-judge` sees the class that was asked for
+in 90.2 % [87.3, 92.5] of 500 drawings.
 """
 
 from melies.nn.unet import UNetConfig
