@@ -9,7 +9,7 @@ import torch
 from melies import checkpoint
 from melies.autoencoders.prior import CodePrior, CodePriorConfig
 from melies.autoencoders.quantize import CodebookConfig, FiniteScalarConfig
-from melies.autoencoders.vqvae import VQVAE, VQVAEConfig, codes_of, start_codebook
+from melies.autoencoders.vqvae import TEMPERATURE, VQVAE, VQVAEConfig, codes_of, start_codebook
 from melies.errors import UserError
 from melies.interfaces import Objective, PictureModel
 from melies.rng import generator_for, noise_for
@@ -183,7 +183,9 @@ def test_it_draws_what_the_decoder_makes_of_the_codes_of_the_prior():
     made = model(classes=("a", "b"))
     labels = torch.tensor([1, 0])
     drawn = made.sample(2, noise=noise_for([3, 4]), labels=labels, top_k=3)
-    codes = made.parts["prior"].sample(2, noise=noise_for([3, 4]), labels=labels, top_k=3)
+    codes = made.parts["prior"].sample(
+        2, noise=noise_for([3, 4]), labels=labels, temperature=TEMPERATURE, top_k=3
+    )
     assert drawn.shape == (2, 1, 8, 8)
     assert torch.equal(drawn, made.decode_codes(codes))
     alone = made.sample(1, noise=noise_for([4]), labels=labels[1:], top_k=3)

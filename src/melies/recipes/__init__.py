@@ -73,7 +73,7 @@ RECIPES = {
         "melies.recipes.vqvae:FSQ", "the same without a learned codebook", "fashion-mnist", "3 min"
     ),
     "vqvae-prior": Recipe(
-        "melies.recipes.vqvae_prior:CONFIG", "what makes a VQ-VAE draw, by class", "fashion-mnist", "4 min"
+        "melies.recipes.vqvae_prior:CONFIG", "what makes a VQ-VAE draw, by class", "fashion-mnist", "6 min"
     ),
     "gan": Recipe(
         "melies.recipes.gan:CONFIG", "noise to 28×28 grey pictures in one pass", "fashion-mnist", "10 min"

@@ -4,9 +4,13 @@
     melies train vqvae-prior --from runs/vqvae --out runs/vqvae-prior
     melies generate --model runs/vqvae-prior --class sneaker --count 8
 
-On one processor core it sees some 500 pictures a second and is done in four minutes. The run folder
-keeps the prior alone in `prior/`; when it is done, the autoencoder with its prior is written beside it,
-and is what the folder stands for.
+On one processor core it sees some 600 pictures a second and is done in six minutes. After 200,000
+pictures `fashion-mnist-judge` sees the class that was asked for in 88.4 % [86.9, 89.7] of 2,000 drawings at
+the temperature of 0.8 that they are drawn at, and in 85.2 % [83.6, 86.7] at 1; the Fréchet distance in
+`fashion-mnist-features` is 1.7 and 2.1.
+
+The run folder keeps the prior alone in `prior/`; when it is done, the autoencoder with its prior is written
+beside it, and is what the folder stands for.
 """
 
 import math
@@ -46,7 +50,7 @@ class CodePriorRunConfig:
     """Whether the codes of mirrored pictures are learned as well."""
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            num_samples=120_000,
+            num_samples=200_000,
             batch_size=32,
             learning_rate=4e-3,
             warmup=3_200,
