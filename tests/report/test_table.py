@@ -138,6 +138,18 @@ def test_many_records_and_chosen_columns(page, record):
     assert "| mine | 12.50 [12.00, 13.00] | 2,048 |\n" in path.read_text()
 
 
+def test_records_may_be_named_one_after_the_other(page, record):
+    path = page("<!-- table records/{second,fi*st}.json : fd -->\n<!-- end -->\n")
+    for name in ("first", "second", "third"):
+        write_record(path.parent / "records" / f"{name}.json", record(name))
+    render_into(path)
+    rows = [line.split(" | ")[0] for line in path.read_text().splitlines() if line.startswith("| ")]
+    assert rows[2:] == ["| second", "| first"]
+    path.write_text(path.read_text().replace("second,", "second,absent,"))
+    with pytest.raises(UserError, match=r"no record matches 'records/absent\.json'"):
+        render_into(path)
+
+
 def test_what_a_model_has_seen_is_told_from_its_record(page, record):
     path = page("<!-- training records/mine.json -->\n<!-- end -->\n")
     write_record(path.parent / "records" / "mine.json", record("mine"))

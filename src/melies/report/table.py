@@ -5,9 +5,10 @@ A place is two comments, each on a line of its own; what stands between them is 
     <!-- table records/emoji.json -->
     <!-- end -->
 
-The path is relative to the Markdown file and may hold `*`. Alone it gives one row per metric;
-followed by ` : fd | precision`, one row per record with those metrics as columns. With `training`
-in place of `table`: what the measured model has seen, for how long, and on what.
+The path is relative to the Markdown file and may hold `*`, or `{vae,gan}` for one after the other.
+Alone it gives one row per metric; followed by ` : fd | precision`, one row per record with those
+metrics as columns. With `training` in place of `table`: what the measured model has seen, for how
+long, and on what.
 `python -m melies.report.table FILE.md …` fills the tables of files.
 """
 
@@ -201,17 +202,26 @@ def _cells(path: Path, place: re.Match[str]) -> Cells:
     if Path(pattern).is_absolute():
         raise UserError(f"{pattern} must be relative to the file", where=str(path))
     try:
-        found = sorted(path.parent.glob(pattern))
+        found = {one: sorted(path.parent.glob(one)) for one in _alternatives(pattern)}
     except ValueError as error:
         raise UserError(f"{pattern!r} is no pattern: {error}", where=str(path)) from None
-    if not found:
-        raise UserError(f"no record matches {pattern!r}", where=str(path))
-    records = [read_record(entry) for entry in found]
+    if missing := [one for one, files in found.items() if not files]:
+        raise UserError(f"no record matches {missing[0]!r}", where=str(path))
+    records = [read_record(entry) for files in found.values() for entry in files]
     if place["what"] == "training":
         return training_cells(records)
     if place["metrics"] is None:
         return metric_cells(records)
     return comparison_cells(records, [name.strip() for name in place["metrics"].split("|")])
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """`a/{b,c}.json` → `a/b.json`, `a/c.json`, in that order."""
+    before, brace, rest = pattern.partition("{")
+    inside, end, after = rest.partition("}")
+    if not brace or not end:
+        return [pattern]
+    return [one for choice in inside.split(",") for one in _alternatives(before + choice + after)]
 
 
 def _cores(count: int) -> str:

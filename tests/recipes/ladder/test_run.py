@@ -13,7 +13,7 @@ from melies.progress import Track, silent
 from melies.recipes.job import Job
 from melies.recipes.ladder import BETAS, RUNGS
 from melies.recipes.ladder.measure import REAL, SHARED
-from melies.recipes.ladder.run import run_ladder
+from melies.recipes.ladder.run import REAL_RECORD, run_ladder
 from melies.recipes.ladder.settings import LadderSettings
 from melies.recipes.ladder.sweep import SWEEP
 from melies.report.record import Record, plain_name, read_record
@@ -49,7 +49,8 @@ def test_the_command_climbs_every_rung(quick, halves, capsys):
     assert all(f"{name} " in table.splitlines()[0] for name in REAL)
 
     records = {path.stem: read_record(path) for path in Path("out/records").iterdir()}
-    assert set(records) == {*RUNGS, SWEEP}
+    assert set(records) == {*RUNGS, SWEEP, REAL_RECORD}
+    assert {plain_name(metric.name) for metric in records[REAL_RECORD].metrics} == set(REAL)
     for rung in RUNGS:
         classes = rung in ("cvae", "vqvae", "gan-classes", "ddpm")
         missing = [name for name in SHARED if records[rung].find(name) is None]
@@ -63,7 +64,15 @@ def test_the_command_climbs_every_rung(quick, halves, capsys):
 
     figures = {path.stem for path in Path("out/figures").glob("*.png")}
     assert {f"samples-{rung}" for rung in RUNGS} | {f"nearest-{rung}" for rung in RUNGS} <= figures
-    assert {"real", "reconstructions", "interpolations", "overfitting", "holes", "spectrum"} <= figures
+    assert {
+        "ladder",
+        "real",
+        "reconstructions",
+        "interpolations",
+        "overfitting",
+        "holes",
+        "spectrum",
+    } <= figures
     assert {"collapse", "modes", "steps", "times", "map-autoencoder", "map-vae"} <= figures
     page = Path("out/ladder.html").read_text()
     assert page.count("<img") == len(figures)

@@ -28,7 +28,7 @@ class LadderSet(NamedTuple):
 
 
 SETS = {
-    "digits": LadderSet(0.25, 500),
+    "digits": LadderSet(0.5, 500),
     "fashion-mnist": LadderSet(10.0, 2_000),
     "cifar10": LadderSet(60.0, 2_000),
 }

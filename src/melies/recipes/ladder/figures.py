@@ -41,6 +41,18 @@ def samples_figure(drawn: Drawn, classes: Sequence[str]) -> Image.Image:
     return grid(pixels, columns=columns, column_labels=labels, zoom=zoom_of(pixels.shape[-1]))
 
 
+def overview_figure(drawn: Mapping[str, Drawn], test: ImageSet) -> Image.Image:
+    """One row of pictures for each rung, real ones on top; no rung's are chosen."""
+    places = of_each_class(test, COLUMNS)
+    rows = [test.pixels[places], *(pictures.pixels[: len(places)] for pictures in drawn.values())]
+    return grid(
+        torch.cat(rows),
+        columns=len(places),
+        row_labels=["real", *drawn],
+        zoom=zoom_of(test.pixels.shape[-1]),
+    )
+
+
 def in_turn(pictures: ImageSet) -> Int64[Tensor, " k"]:
     """Places of as many pictures as `samples_figure` shows, the classes in turn."""
     return of_each_class(pictures, ROWS * _columns(pictures.classes))

@@ -67,17 +67,21 @@ def shared_cells(records: Sequence[Record]) -> Cells:
     """
     known = [
         replace(record, metrics=tuple(found for name in SHARED if (found := plain(record, name))))
-        for record in records
-        if record.name in RUNGS
+        for record in (*(record for record in records if record.name in RUNGS), real_record(records))
     ]
     shown = [name for name in SHARED if any(record.find(name) for record in known)]
-    real = [
-        found._replace(name=name)
-        for name, floor in REAL.items()
-        if (found := next((metric for record in records if (metric := record.find(floor))), None))
-    ]
-    cells = comparison_cells([*known, Record(name="real pictures", metrics=tuple(real))], shown)
+    cells = comparison_cells(known, shown)
     return Cells(cells.header[:-1], [row[:-1] for row in cells.rows])  # without counts, which are one for all
+
+
+def real_record(records: Sequence[Record]) -> Record:
+    """What the measures of `REAL` read of real pictures, by the names that they have of drawn ones."""
+    found = []
+    for name, floor in REAL.items():
+        of = next((record for record in records if record.find(floor) and record.find(name)), None)
+        if of is not None and (like := of.find(name)) and (metric := of.find(floor)):
+            found.append(metric._replace(name=like.name))
+    return replace(records[0], name="real pictures", metrics=tuple(found), duration_s=0.0)
 
 
 def plain(record: Record, name: str) -> Metric | None:

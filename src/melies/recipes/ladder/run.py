@@ -18,7 +18,7 @@ from melies.recipes.ladder import BETAS, RUNGS, SETS
 from melies.recipes.ladder.drawn import draw_many, read_drawn, write_drawn
 from melies.recipes.ladder.measure import measure_drawn, measure_training
 from melies.recipes.ladder.own import measure_own
-from melies.recipes.ladder.page import failure, write_figures, write_ladder_page
+from melies.recipes.ladder.page import failure, real_record, write_figures, write_ladder_page
 from melies.recipes.ladder.plan import Plan, Planned, Runs, Stage, log_of, make_plan, read_plan, write_plan
 from melies.recipes.ladder.settings import LadderSettings
 from melies.recipes.ladder.show import make_figures
@@ -30,6 +30,9 @@ from melies.report.record import Record, read_record, record_run, write_record
 
 SHARES = {sweep_name(beta): 1 / len(BETAS) for beta in BETAS}
 """Of a rung's minutes, for the runs of the sweep: together they get as many as a rung."""
+
+REAL_RECORD = "real"
+"""The record of what real pictures measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ def run_ladder(settings: LadderSettings, job: Job, *, command: str = "") -> Ladd
         if "vae" in runs:
             climb.sweep()
     records = {name: climb.record_of(name) for name in (*RUNGS, SWEEP) if climb.finished(name)}
+    write_record(climb.record_file(REAL_RECORD), real_record(list(records.values())))
     figures = make_figures(climb.families(), climb.drawn(), yard, records)
     write_figures(job.out / "figures", figures)
     page = write_ladder_page(job.out / "ladder.html", records, figures, about=_about(settings, parts, yard))
@@ -118,10 +122,10 @@ class _Climb:
 
     def finished(self, name: str) -> bool:
         """Whether a rung, or a run of the sweep, need not be trained."""
-        return self._record_file(name).exists()
+        return self.record_file(name).exists()
 
     def record_of(self, name: str) -> Record:
-        return read_record(self._record_file(name))
+        return read_record(self.record_file(name))
 
     def run(self, name: str, stages: tuple[Stage, ...], track: Track) -> None:
         """Train a run and, where it is a rung, measure it; one that fails is recorded."""
@@ -206,7 +210,7 @@ class _Climb:
                 **notes,
             },
         )
-        write_record(self._record_file(name), record)
+        write_record(self.record_file(name), record)
 
     def _open(self, name: str) -> Family:
         return open_family(self.training.out / name, scale=self.settings.scale, num_steps=self.settings.steps)
@@ -214,7 +218,8 @@ class _Climb:
     def _failed(self, name: str) -> bool:
         return bool(failure(self.record_of(name)))
 
-    def _record_file(self, name: str) -> Path:
+    def record_file(self, name: str) -> Path:
+        """Where the record of a rung lies."""
         return self.job.out / "records" / f"{name}.json"
 
     def _drawn_file(self, name: str) -> Path:

@@ -15,6 +15,7 @@ from melies.recipes.ladder.figures import (
     interpolations_figure,
     latent_map_figure,
     nearest_figure,
+    overview_figure,
     reconstructions_figure,
     samples_figure,
 )
@@ -37,8 +38,19 @@ def make_figures(
     records: Mapping[str, Record],
 ) -> list[Figure]:
     """All figures that the rungs that were climbed have something for."""
-    figures = [*_samples(drawn, yard), *_ways(families, yard), *_maps(families, yard)]
+    figures = [
+        *_overview(drawn, yard),
+        *_samples(drawn, yard),
+        *_ways(families, yard),
+        *_maps(families, yard),
+    ]
     return [*figures, *_lacks(drawn, yard, records), *_nearest(drawn, yard), *_costs(records)]
+
+
+def _overview(drawn: Mapping[str, Drawn], yard: Yardstick) -> Iterator[Figure]:
+    if drawn:
+        caption = "The first pictures of each rung, not the best; those that know classes draw them in turn."
+        yield Figure("The ladder", "ladder", caption, overview_figure(drawn, yard.test))
 
 
 def _samples(drawn: Mapping[str, Drawn], yard: Yardstick) -> Iterator[Figure]:
