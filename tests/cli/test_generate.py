@@ -43,6 +43,7 @@ def test_arguments_become_settings(run, asked):
     done = run(
         *("generate", "a mechanic, dark skin tone", "a polar bear", "--count", "8", "--scale", "4.5"),
         *("--negative", "blurred", "--steps", "30", "--sampler", "ddim", "--eta", "0.5", "--grid", "linear"),
+        *("--schedule", "pcs:2"),
         *("--seed", "7", "--init", "a.png", "--strength", "0.3", "--mask", "m.png", "--model", "mine"),
         *("--batch", "4", "--class", "x", "y", "--out", "there"),
     )
@@ -54,6 +55,7 @@ def test_arguments_become_settings(run, asked):
         negative="blurred",
         count=8,
         scale=4.5,
+        schedule="pcs:2",
         steps=30,
         sampler="ddim",
         grid="linear",
@@ -135,3 +137,19 @@ def test_a_picture_of_another_origin_is_not_drawn_again(run, name):
     done = run("generate", "--from", name)
     assert done.code == 2
     assert name in done.error
+
+
+def test_a_schedule_changes_the_picture_and_is_kept_in_it(run, tiny_model):
+    drawn = {}
+    for name in ("static", "linear"):
+        words = ("--class", "cat", "--count", "1", "--steps", "4", "--scale", "6", "--schedule", name)
+        done = run("generate", *words, "--model", str(tiny_model), "--quiet", "--json").json
+        (path,) = done["pictures"]
+        drawn[name] = Image.open(path).tobytes()
+        assert json.loads(Path(path).with_suffix(".json").read_text())["settings"]["schedule"] == name
+        again = run("generate", "--from", path, "--out", "again", "--quiet", "--json").json["pictures"][0]
+        assert Image.open(again).tobytes() == drawn[name]
+    assert drawn["static"] != drawn["linear"]
+    done = run("generate", "--class", "cat", "--scale", "0.5", "--schedule", "linear")
+    assert "'linear' starts from scale 1 and cannot have the mean 0.5" in done.error
+    assert "did you mean 'linear'?" in run("generate", "--class", "cat", "--schedule", "liner").error

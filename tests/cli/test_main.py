@@ -16,12 +16,14 @@ from melies.optional import import_from
 
 FLAGS = {
     "generate": "allow-download batch class count eta from grid init json mask model negative out quiet"
-    " sampler scale seed steps strength",
+    " sampler scale schedule seed steps strength",
     "recipes": "json quiet",
     "reconstruct": "batch class json out quiet",
     "interpolate": "batch class json mix model out quiet steps",
     "ladder": "budget count data features json out quiet resume rungs scale seed size steps weights",
     "claims": "json out quiet records",
+    "guidance schedule": "as-scale as-written clock grid json omega out quiet remove sigma-max"
+    " sigma-min steps",
     "data prepare": "from json out quiet",
     "data show": "json quiet",
     "models": "json quiet",

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from melies.cli.output import Answer, Output, place
 from melies.cli.read import bare_arg, read_arguments
-from melies.diffusion import GRIDS, SAMPLERS
+from melies.diffusion import GRIDS, SAMPLERS, SCHEDULES
 from melies.errors import UserError
 from melies.images.settings import DrawSettings
 
@@ -40,6 +40,13 @@ class Generate:
     """Pictures per prompt."""
     scale: float = 4.0
     """Guidance scale: how closely to follow the words; 1 is off."""
+    schedule: Annotated[
+        str,
+        arg(
+            metavar="NAME[:PARAMETER]",
+            help=f"How guidance changes over the run, at the same mean: {', '.join(SCHEDULES)}.",
+        ),
+    ] = "static"
     steps: int = 25
     """Steps of the sampler; more are slower and finer."""
     sampler: Annotated[

@@ -26,6 +26,9 @@ VERBS = {
     "recipes": Verb("melies.cli.recipes:recipes", "[NAME]", "list what can be trained, or show one recipe"),
     "evaluate": Verb("melies.cli.evaluate:evaluate", "MODEL", "measure a model and write the record"),
     "ladder": Verb("melies.cli.ladder:ladder", "", "train every family for the same minutes, and compare"),
+    "guidance schedule": Verb(
+        "melies.cli.guidance:schedule", "NAME", "list how guidance changes over a run, and plot it"
+    ),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),

@@ -20,3 +20,18 @@ GRIDS = {
     "ddpm-cosine": "melies.diffusion.noise:ddpm_cosine",
 }
 """Each is `(num_steps, sigma_min, sigma_max) → sigmas (num_steps + 1,)`, falling, ending in exactly 0."""
+
+SCHEDULES = {
+    "static": "melies.diffusion.guidance.named:static",
+    "linear": "melies.diffusion.guidance.named:linear",
+    "invlinear": "melies.diffusion.guidance.named:invlinear",
+    "cosine": "melies.diffusion.guidance.named:cosine",
+    "sine": "melies.diffusion.guidance.named:sine",
+    "v": "melies.diffusion.guidance.named:v",
+    "lambda": "melies.diffusion.guidance.named:lambda_",
+    "clamp-linear": "melies.diffusion.guidance.named:clamp_linear",
+    "clamp-cosine": "melies.diffusion.guidance.named:clamp_cosine",
+    "pcs": "melies.diffusion.guidance.named:pcs",
+    "one-liner": "melies.diffusion.guidance.named:one_liner",
+}
+"""Each is `(omega[, parameter]) → curve` of guidance weights over a run, as written."""

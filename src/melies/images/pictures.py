@@ -15,6 +15,9 @@ from torch import Tensor
 
 from melies import checkpoint
 from melies.data.pixels import decode
+from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
+from melies.diffusion.guidance.named import named_equal_area
+from melies.diffusion.guidance.schedules import with_weights
 from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
 from melies.images.families import Family, open_family
@@ -31,6 +34,7 @@ from melies.images.settings import (
     read_settings,
     torch_version,
 )
+from melies.interfaces import Guidance
 from melies.progress import Progress, silent
 from melies.report.figure import grid as picture_grid
 from melies.version import __version__
@@ -38,7 +42,10 @@ from melies.version import __version__
 MAX_SHEET_PIXELS = 16_000_000
 """Pixels of all pictures on one sheet; a larger run is left without one."""
 
-OF_DIFFUSION = ("prompts", "negative", "scale", "steps", "sampler", "grid", "eta", "init", "strength", "mask")
+OF_DIFFUSION = (
+    *("prompts", "negative", "scale", "schedule", "steps", "sampler", "grid", "eta"),
+    *("init", "strength", "mask"),
+)
 """The settings that only a diffusion model draws by."""
 
 
@@ -187,6 +194,7 @@ def _draw_indices(
         classes=classes,
         negative=settings.negative,
         scale=settings.scale,
+        guidance=_scheduled(settings),
         num_steps=settings.steps,
         sampler=settings.sampler,
         grid=settings.grid,
@@ -198,6 +206,14 @@ def _draw_indices(
         batch_size=settings.batch,
         progress=progress,
     )
+
+
+def _scheduled(settings: DrawSettings) -> Guidance | None:
+    """Guidance by the schedule of the settings, at their mean scale; None for the static one."""
+    if settings.schedule == "static":
+        return None
+    curve = named_equal_area(settings.schedule, settings.scale - 1)
+    return ClassifierFreeGuidance(scale=with_weights(curve))
 
 
 def _load_for(settings: DrawSettings, allow_download: bool, say: Callable[[str], None]) -> tuple[Family, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from melies.config import check_range, from_json, to_json
-from melies.diffusion import GRIDS, SAMPLERS
+from melies.diffusion import GRIDS, SAMPLERS, SCHEDULES
 from melies.errors import UserError, choose
 from melies.machine import versions
 from melies.version import __version__
@@ -34,6 +34,8 @@ class DrawSettings:
     """Pictures per prompt."""
     scale: float = 4.0
     """Guidance scale; 1 is off."""
+    schedule: str = "static"
+    """How guidance changes over the run, at the same mean scale: NAME or NAME:parameter."""
     steps: int = 25
     """Steps of the sampler."""
     sampler: str = "dpmpp"
@@ -78,6 +80,12 @@ class DrawSettings:
         check_range("batch", self.batch, low=1, high=4_096)
         choose(self.sampler, SAMPLERS, "sampler")
         choose(self.grid, GRIDS, "grid")
+        choose(self.schedule.partition(":")[0], SCHEDULES, "schedule")
+        if self.schedule != "static" and self.scale < 1:
+            raise UserError(
+                f"the schedule {self.schedule!r} starts from scale 1 and cannot have the mean {self.scale:g}",
+                remedy="give a scale of at least 1",
+            )
         if self.mask and not self.init:
             raise UserError("a mask needs a picture to keep the rest of", remedy="add --init PICTURE")
         if self.eta and self.sampler != "ddim":

@@ -1,0 +1,103 @@
+"""The schedules of `melies.diffusion.SCHEDULES`: each builds a curve of weights from ω, as written."""
+
+import inspect
+
+from melies.config import check_positive
+from melies.diffusion import SCHEDULES
+from melies.diffusion.guidance import shapes
+from melies.diffusion.guidance.schedules import Curve, OneLiner, WeightCurve, equal_area
+from melies.errors import UserError, choose
+from melies.optional import import_from
+
+
+def named(text: str, omega: float, *, clock: str = "step") -> WeightCurve:
+    """The curve that `NAME` or `NAME:parameter` means, as written.
+
+    Args:
+        text: A name of `melies.diffusion.SCHEDULES`; the parameter is c of the clamped shapes and s
+            of pcs.
+        omega: The weight ω.
+        clock: What u counts: a name in `shapes.CLOCKS`.
+
+    Raises:
+        UserError: If the name or the clock is unknown, or a number is out of range.
+    """
+    name, _, given = text.partition(":")
+    make = import_from(choose(name, SCHEDULES, "schedule"))
+    takes = inspect.signature(make).parameters
+    options = {}
+    if given:
+        names = [parameter for parameter in takes if parameter not in ("omega", "clock")]
+        if not names:
+            raise UserError(f"the schedule {name!r} takes no parameter", remedy=f"give {name} alone")
+        try:
+            options[names[0]] = float(given)
+        except ValueError:
+            raise UserError(f"{given!r} is not a number", where=f"schedule {text}") from None
+    if "clock" in takes:
+        options["clock"] = clock
+    elif clock != "step":
+        raise UserError(f"the schedule {name!r} counts steps", remedy="take --clock step")
+    return make(omega, **options)
+
+
+def named_equal_area(text: str, omega: float, *, clock: str = "step") -> WeightCurve:
+    """As `named`, of mean ω over the steps; the one-liner, whose point is its digits, stays as written."""
+    curve = named(text, omega, clock=clock)
+    return equal_area(curve) if isinstance(curve, Curve) else curve
+
+
+def static(omega: float, *, clock: str = "step") -> Curve:
+    """ω all along."""
+    return Curve(shape=shapes.static, omega=omega, clock=clock)
+
+
+def linear(omega: float, *, clock: str = "step") -> Curve:
+    """ω·(1 − u), rising."""
+    return Curve(shape=shapes.linear, omega=omega, clock=clock)
+
+
+def invlinear(omega: float, *, clock: str = "step") -> Curve:
+    """ω·u, falling."""
+    return Curve(shape=shapes.invlinear, omega=omega, clock=clock)
+
+
+def cosine(omega: float, *, clock: str = "step") -> Curve:
+    """ω·(cos(πu) + 1), rising."""
+    return Curve(shape=shapes.cosine, omega=omega, clock=clock)
+
+
+def sine(omega: float, *, clock: str = "step") -> Curve:
+    """ω·(sin(πu − π/2) + 1), falling."""
+    return Curve(shape=shapes.sine, omega=omega, clock=clock)
+
+
+def v(omega: float, *, clock: str = "step") -> Curve:
+    """ω·max(u, 1 − u), dips in the middle."""
+    return Curve(shape=shapes.v, omega=omega, clock=clock)
+
+
+def lambda_(omega: float, *, clock: str = "step") -> Curve:
+    """ω·min(u, 1 − u), peaks in the middle."""
+    return Curve(shape=shapes.lambda_, omega=omega, clock=clock)
+
+
+def clamp_linear(omega: float, c: float = 1.0, *, clock: str = "step") -> Curve:
+    """max(c, 2ω·(1 − u)), rising from a floor; as written its mean is about ω + c²/(4ω)."""
+    return Curve(shape=shapes.doubled_linear, omega=omega, floor=c, clock=clock)
+
+
+def clamp_cosine(omega: float, c: float = 1.0, *, clock: str = "step") -> Curve:
+    """max(c, ω·(cos(πu) + 1)), rising from a floor."""
+    return Curve(shape=shapes.cosine, omega=omega, floor=c, clock=clock)
+
+
+def pcs(omega: float, s: float = 1.0, *, clock: str = "step") -> Curve:
+    """ω·(1 − cos(π(1 − u)^s))/2, rising, the later the larger s; as written its mean is below ω."""
+    check_positive("s", s)
+    return Curve(shape=shapes.powered_cosine(s), omega=omega, clock=clock)
+
+
+def one_liner(omega: float) -> OneLiner:
+    """max(1, 2ω·t/T), the tutorial's line of code with its own count of steps."""
+    return OneLiner(omega=omega)
