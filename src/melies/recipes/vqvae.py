@@ -5,9 +5,9 @@
     melies train vqvae-prior --from runs/vqvae --out runs/vqvae-prior
 
 The second command trains the autoencoder, the third the prior over its codes, which makes it draw. On
-one processor core it sees some 1,000 pictures a second and is done in three minutes. Nearly all codes
-are in use at the end, because those that fall out of use are put back among the latents; without that
-(--model.quantizer.restart 0) many are lost.
+one processor core it sees some 1,200 pictures a second and is done in three minutes. Codes that fall out
+of use are put back among the latents: after 145,000 pictures all of them are in use over the training set,
+with a perplexity of 364; without that (--model.quantizer.restart 0) 83 % are, with one of 104.
 `vqvae-fsq` is the same autoencoder with finite scalar quantisation (8×8×8 levels) in the place of the
 codebook. With --data it learns one's own pictures, of the size and channels that the model is given:
 
