@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from unittest import mock
 
@@ -130,26 +132,31 @@ def build_picture_pairs(sizes: MetricsConfig, dtype: torch.dtype) -> list[Pair]:
     a = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
     b = (a + 0.2 * torch.randn(shape, generator=generator, dtype=torch.float64)).clamp(-1, 1)
     a, b = a.to(dtype), b.to(dtype)
-    settings = {"data_range": 2.0, "reduction": "none"}
     return [
         _pair(
             "ssim",
             lambda: ssim(a, b),
-            # Their constants stand on a scale that begins at black.
-            lambda: structural_similarity_index_measure(a + 1, b + 1, **settings),
+            # Their constants stand on a scale that begins at black; a range of two ends cuts, as ours does.
+            lambda: structural_similarity_index_measure(
+                a + 1, b + 1, data_range=(0.0, 2.0), reduction="none"
+            ),
         ),
-        _pair("psnr", lambda: psnr(a, b), lambda: peak_signal_noise_ratio(a, b, dim=(1, 2, 3), **settings)),
+        _pair(
+            "psnr",
+            lambda: psnr(a, b),
+            lambda: peak_signal_noise_ratio(a, b, data_range=(-1.0, 1.0), dim=(1, 2, 3), reduction="none"),
+        ),
     ]
 
 
 def measure_memory(sizes: MetricsConfig) -> Metric:
     """Largest resident memory of a process that computes one Fréchet distance, in GB (10⁹ bytes)."""
     program = (
-        "import resource, sys, torch; from melies.metrics.frechet import frechet_distance_of_features as fd;"
+        "import torch; from melies.metrics.frechet import frechet_distance_of_features as fd;"
+        "from benchmarks.ratio.metrics import peak_memory;"
         f"n, d = {sizes.memory_num}, {sizes.memory_dim};"
         "fd(torch.randn(n, d), torch.randn(n, d));"
-        "unit = 1 if sys.platform == 'darwin' else 1024;"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)"
+        "print(peak_memory())"
     )
     found = []
     for _ in range(sizes.memory_runs):
@@ -159,6 +166,18 @@ def measure_memory(sizes: MetricsConfig) -> Metric:
         found.append(int(done.stdout) / 1e9)
     name = f"fd of {sizes.memory_num:,} × {sizes.memory_dim:,}"
     return median_metric(name, found, unit="GB", higher_is_better=False)
+
+
+def peak_memory() -> int:
+    """Largest resident memory that this process has had, in bytes.
+
+    On Linux the program's own: what getrusage(2) tells there begins with the memory of its parent.
+    """
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _pair(name: str, ours: Callable, theirs: Callable) -> Pair:

@@ -18,6 +18,9 @@ from melies.metrics.interval import bootstrap, percentile_interval
 AT_LEAST_AS_FAST = 0.97
 """Lower end of the interval from which a ratio counts as "at least 1.0×"."""
 
+_REST_S = 0.05
+"""Pause before each timing: the threads of the other side's library look for work before they sleep."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
@@ -61,6 +64,7 @@ def time_in_turn(pair: Pair, *, rounds: int, warm_up: int = 2) -> Timings:
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     for turn in range(-warm_up, rounds):
         for side in ("ours", "theirs") if turn % 2 == 0 else ("theirs", "ours"):
+            time.sleep(_REST_S)
             spent = _seconds(sides[side])
             if turn >= 0:
                 seconds[side].append(spent)

@@ -107,6 +107,24 @@ def test_small_pictures_and_small_blocks(monkeypatch):
     assert ssim(a[..., :2, :2], b[..., :2, :2]).isfinite().all()
 
 
+@pytest.mark.parametrize("span", [1, 7, 16])
+def test_the_span_of_a_product_changes_nothing(span, monkeypatch):
+    a, b = pair(shape=(2, 3, 40, 17))
+    whole = ssim(a, b)
+    monkeypatch.setattr(module, "_SPAN", span)
+    torch.testing.assert_close(ssim(a, b), whole)
+
+
+def test_floats_beyond_the_scale_count_as_its_ends_in_every_precision():
+    a, b = pair()
+    far = torch.where(a > 0.9, 3.0, a)
+    torch.testing.assert_close(psnr(far, b), psnr(a.where(a <= 0.9, 1.0), b))
+    torch.testing.assert_close(ssim(far, b), ssim(a.where(a <= 0.9, 1.0), b))
+    torch.testing.assert_close(psnr(a.float(), b.float()), psnr(a, b), rtol=1e-6, atol=0)
+    with pytest.raises(UserError, match="not finite"):
+        psnr(a / 0, b)
+
+
 def test_records():
     a, b = pair(shape=(40, 1, 8, 8))
     b[0] = a[0]

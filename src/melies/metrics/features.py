@@ -19,6 +19,12 @@ Features = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]
 _BLOCK = 2**22
 """Numbers in one float64 block (32 MiB): memory does not grow with the number of samples."""
 
+_TILE = (512, 1024)
+"""Rows and columns of pairs at once, at most: 4 MiB, so that what follows a product finds it in a cache."""
+
+_CACHED = 2**16
+"""Numbers at once where several passes are made over them: half a megabyte of float64."""
+
 
 def as_matrix(features: Features, name: str = "features", *, least: int = 1) -> Tensor:
     """Features as a tensor (n, d), checked; nothing is copied where that can be helped.
@@ -35,6 +41,8 @@ def as_matrix(features: Features, name: str = "features", *, least: int = 1) -> 
     matrix = matrix.detach()
     if matrix.device.type == "mps":
         matrix = matrix.cpu()  # no float64 there
+    if torch.isfinite(matrix.sum()):  # one pass, nothing kept; only an overflow needs the closer look
+        return matrix
     bad = sum(int((~torch.isfinite(matrix[rows])).any(dim=1).sum()) for rows in blocks(*matrix.shape))
     if bad:
         raise UserError(
@@ -85,14 +93,25 @@ def blocks(num_rows: int, width: int, *, most: int | None = None) -> Iterator[sl
         yield slice(start, min(start + step, num_rows))
 
 
-def column_blocks(num_columns: int, width: int) -> Iterator[slice]:
-    """Slices for the second set of a pairwise computation; `width` is the feature dimension."""
-    yield from blocks(num_columns, max(width, _BLOCK // 4096))
+def cached_blocks(num_rows: int, width: int) -> Iterator[slice]:
+    """Slices of rows of `width` numbers that stay in a core's cache from one pass to the next."""
+    yield from blocks(num_rows, width, most=_CACHED)
+
+
+def column_blocks(num_columns: int, width: int, *, start: int = 0) -> Iterator[slice]:
+    """Slices for the second set of a pairwise computation, from row `start`; `width` is of features."""
+    for columns in blocks(num_columns - start, max(width, _BLOCK // _TILE[1])):
+        yield slice(start + columns.start, start + columns.stop)
 
 
 def row_blocks(num_rows: int, width: int) -> Iterator[slice]:
-    """Slices for the first set; with `column_blocks` one tile of pairs fills one block at most."""
-    yield from blocks(num_rows, max(width, 4096))
+    """Slices for the first set; with `column_blocks` one tile of pairs stays in a core's cache."""
+    yield from blocks(num_rows, max(width, _BLOCK // _TILE[0]))
+
+
+def squared_lengths(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Squared Euclidean length of each row, in one pass that keeps nothing."""
+    return torch.linalg.vector_norm(rows, dim=1).square()
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -100,8 +119,8 @@ def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float
 
     Absolute error about d·2⁻⁵²·(|a|² + |b|²): near zero, use `exact_squared_distances`.
     """
-    squares = a.square().sum(1)[:, None] + b.square().sum(1)
-    return torch.addmm(squares, a, b.T, alpha=-2).clamp_min_(0)
+    squares = squared_lengths(a)[:, None] + squared_lengths(b)
+    return squares.addmm_(a, b.T, alpha=-2).clamp_min_(0)
 
 
 def exact_squared_distances(
@@ -110,7 +129,7 @@ def exact_squared_distances(
     """Squared distances of `p` listed pairs by differences: zero for equal rows, exactly."""
     rows, columns = pairs
     found = [
-        (a[rows[part]].double() - b[columns[part]].double()).square().sum(1)
-        for part in blocks(len(rows), a.shape[1])
+        squared_lengths(a[rows[part]].double() - b[columns[part]].double())
+        for part in cached_blocks(len(rows), a.shape[1])
     ]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64, device=a.device)

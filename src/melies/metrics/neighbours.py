@@ -11,9 +11,8 @@ from melies.metrics.features import (
     Features,
     as_matrix,
     as_pair,
-    blocks,
+    cached_blocks,
     column_blocks,
-    exact_squared_distances,
     row_blocks,
     squared_distances,
 )
@@ -95,42 +94,41 @@ def _search(queries: Tensor, references: Tensor, k: int, *, same: bool) -> Neigh
         )
     # Distances do not change when both sets move; near the origin the matrix product loses least.
     centre = references.mean(0, dtype=torch.float64)
-    found = [
-        _search_rows(queries, references, rows, centre, k, same=same)
-        for rows in row_blocks(len(queries), queries.shape[1])
-    ]
-    return Neighbours(torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found]).sqrt())
-
-
-def _search_rows(
-    queries: Tensor, references: Tensor, rows: slice, centre: Tensor, k: int, *, same: bool
-) -> tuple[Tensor, Tensor]:
-    """Indices and exact squared distances for one block of queries."""
-    centred = queries[rows].double() - centre
-    best = centred.new_empty(len(centred), 0)
-    indices = torch.empty(len(centred), 0, dtype=torch.int64, device=queries.device)
-    for columns in column_blocks(len(references), references.shape[1]):
-        tile = squared_distances(centred, references[columns].double() - centre)
-        numbers = torch.arange(columns.start, columns.stop, device=queries.device)
-        if same:
-            own = torch.arange(rows.start, rows.stop, device=queries.device)
-            tile = tile.masked_fill_(own[:, None] == numbers, torch.inf)
-        near, places = tile.topk(min(k, tile.shape[1]), largest=False)
-        best, indices = torch.cat([best, near], 1), torch.cat([indices, numbers[places]], 1)
-        best, places = best.topk(min(k, best.shape[1]), largest=False)
-        indices = indices.gather(1, places)
-    indices = indices.sort(dim=1).values  # then stable by distance: equal distances in row order
-    exact = torch.cat(
-        [
-            _exact(queries[rows][part], references, indices[part])
-            for part in blocks(len(indices), k * queries.shape[1])
-        ]
+    found = Neighbours(
+        torch.zeros(len(queries), k, dtype=torch.int64, device=queries.device),
+        torch.full((len(queries), k), torch.inf, dtype=torch.float64, device=queries.device),
     )
-    exact, order = exact.sort(dim=1, stable=True)
-    return indices.gather(1, order), exact
+    width = queries.shape[1]
+    for rows in row_blocks(len(queries), width):
+        centred = queries[rows].double() - centre
+        if same:
+            tile = squared_distances(centred, centred)
+            tile.diagonal().fill_(torch.inf)
+            _keep_nearest(found, rows, rows, tile)
+        for columns in column_blocks(len(references), width, start=rows.stop if same else 0):
+            tile = squared_distances(centred, references[columns].double() - centre)
+            _keep_nearest(found, rows, columns, tile)
+            if same:  # each pair is computed once
+                _keep_nearest(found, columns, rows, tile.T)
+    return _in_order(queries, references, found.indices)
 
 
-def _exact(queries: Tensor, references: Tensor, indices: Tensor) -> Tensor:
-    own = torch.arange(len(indices), device=indices.device)[:, None].expand_as(indices)
-    pairs = own.reshape(-1), indices.reshape(-1)
-    return exact_squared_distances(queries, references, pairs).reshape(indices.shape)
+def _keep_nearest(found: Neighbours, rows: slice, columns: slice, tile: Float[Tensor, "n m"]) -> None:
+    """Let what `rows` have found compete with a tile of their squared distances to `columns`."""
+    k = found.indices.shape[1]
+    near, places = tile.topk(min(k, tile.shape[1]), largest=False)
+    distances = torch.cat([found.distances[rows], near], 1)
+    indices = torch.cat([found.indices[rows], places + columns.start], 1)
+    found.distances[rows], kept = distances.topk(k, largest=False)
+    found.indices[rows] = indices.gather(1, kept)
+
+
+def _in_order(queries: Tensor, references: Tensor, indices: Int[Tensor, "n k"]) -> Neighbours:
+    """The neighbours by exact distance; those at equal distances in row order."""
+    indices = indices.sort(dim=1).values
+    exact = [
+        torch.linalg.vector_norm(references[indices[rows]].double() - queries[rows].double()[:, None], dim=2)
+        for rows in cached_blocks(len(queries), indices.shape[1] * queries.shape[1])
+    ]
+    distances, order = torch.cat(exact).sort(dim=1, stable=True)
+    return Neighbours(indices.gather(1, order), distances)

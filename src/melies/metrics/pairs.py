@@ -1,6 +1,6 @@
 """Sums over pairs of rows, tile by tile: memory grows neither with the rows nor with the weightings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,7 @@ def sums_within(
         tile = function(own, own)
         tile.diagonal().zero_()
         total += ((of_own @ tile) * of_own).sum(1)
-        for columns in _after(rows.stop, len(points), points.shape[1]):
+        for columns in column_blocks(len(points), points.shape[1], start=rows.stop):
             tile = function(own, points[columns].double())
             total += 2 * ((of_own @ tile) * weights[:, columns]).sum(1)
     return total
@@ -60,8 +60,3 @@ def num_pairs(weights: Float[Tensor, "r n"]) -> Float[Tensor, " r"]:
     """Ordered pairs of different rows; never 0, lest a resample of one row alone divide by it."""
     weights = weights.double()
     return (weights.sum(1) ** 2 - weights.square().sum(1)).clamp_min(1.0)
-
-
-def _after(start: int, num_columns: int, width: int) -> Iterator[slice]:
-    for columns in column_blocks(num_columns - start, width):
-        yield slice(start + columns.start, start + columns.stop)

@@ -13,6 +13,7 @@ from melies.metrics.features import (
     exact_squared_distances,
     row_blocks,
     squared_distances,
+    squared_lengths,
 )
 from melies.metrics.neighbours import nearest_others
 
@@ -75,7 +76,8 @@ def prdc_samples(generated: Features, real: Features, *, k: int = 5) -> PrdcSamp
         for columns in column_blocks(len(real), width):
             a, b = generated[rows].double() - centre, real[columns].double() - centre
             tile = squared_distances(a, b)
-            slack = 4 * width * torch.finfo(tile.dtype).eps * (a.square().sum(1)[:, None] + b.square().sum(1))
+            largest = squared_lengths(a).max() + squared_lengths(b).max()
+            slack = 4 * width * torch.finfo(tile.dtype).eps * float(largest)
             sides = generated[rows], real[columns]
             in_real = _within(tile, slack, radii_real[columns], sides)
             in_generated = _within(tile, slack, radii_generated[rows][:, None], sides)
@@ -85,14 +87,14 @@ def prdc_samples(generated: Features, real: Features, *, k: int = 5) -> PrdcSamp
     return PrdcSamples(num_balls > 0, recalled, num_balls.double() / k, covered)
 
 
-def _within(tile: Tensor, slack: Tensor, radii: Tensor, sides: tuple[Tensor, Tensor]) -> Tensor:
+def _within(tile: Tensor, slack: float, radii: Tensor, sides: tuple[Tensor, Tensor]) -> Tensor:
     """Which pairs are within a squared radius, the rim included.
 
     Pairs whose rounding error could decide are measured again by differences; without that,
     copies of a training row would fall outside a ball of radius 0.
     """
-    inside = tile <= radii
-    near = ((tile - radii).abs() <= slack).nonzero()
+    inside = tile < radii - slack
+    near = (inside ^ (tile <= radii + slack)).nonzero()
     pairs = near[:, 0], near[:, 1]
     limit = radii.expand_as(tile)[pairs]
     inside[pairs] = exact_squared_distances(*sides, pairs) <= limit * (1 + 1e-12)

@@ -10,13 +10,16 @@ from torch import Tensor
 from melies.errors import UserError
 from melies.interfaces import Metric
 from melies.metrics.measure import measure
-from melies.metrics.pixels import Pictures, as_unit_range, picture_blocks
+from melies.metrics.pixels import Pictures, as_signed_range, as_unit_range, picture_blocks
 
 PSNR_MAX = 100.0
 """Decibels that the mean of a set counts for equal pictures; 8-bit pictures that differ stay below."""
 
-_CACHED = 2**15
+_CACHED = 2**16
 """Numbers worked through at once: what a core's cache holds with its intermediate results."""
+
+_SPAN = 64
+"""Pixels of a line that one product blurs; over a longer line most of it would be zeros."""
 
 
 def psnr(pictures: Pictures, reference: Pictures) -> Float[Tensor, " n"]:
@@ -28,8 +31,12 @@ def psnr(pictures: Pictures, reference: Pictures) -> Float[Tensor, " n"]:
         ValueError: If the shapes differ.
         UserError: If there are no pictures, or one is not finite.
     """
-    found = [-10 * (a - b).square().flatten(1).mean(1).log10() for a, b in _pairs(pictures, reference)]
-    return torch.cat(found)
+    errors = []
+    for rows in _paired_blocks(pictures, reference):
+        offset = as_signed_range(pictures[rows]) - as_signed_range(reference[rows], "reference pictures")
+        errors.append(torch.linalg.vector_norm(offset.flatten(1), dim=1).double())
+    size = pictures[0].numel()
+    return 10 * (2**2 * size / torch.cat(errors).square()).log10()
 
 
 def ssim(pictures: Pictures, reference: Pictures, *, sigma: float = 1.5) -> Float[Tensor, " n"]:
@@ -50,8 +57,13 @@ def ssim(pictures: Pictures, reference: Pictures, *, sigma: float = 1.5) -> Floa
 
     Source: Wang et al. (2004), eq. 13–17, K₁ = 0.01, K₂ = 0.03.
     """
-    window = _window(sigma, min(pictures.shape[2:]))
-    return torch.cat([_ssim(a, b, window) for a, b in _pairs(pictures, reference)])
+    reach = min(int(3.5 * sigma + 0.5), min(pictures.shape[2:]) - 1)  # as far as can be reflected
+    windows = [_window(side, sigma, reach, pictures.device) for side in pictures.shape[2:]]
+    found = []
+    for rows in _paired_blocks(pictures, reference, most=_CACHED):
+        a, b = as_unit_range(pictures[rows]), as_unit_range(reference[rows], "reference pictures")
+        found.append(_ssim(a, b, windows, reach))
+    return torch.cat(found)
 
 
 def measure_similarity(
@@ -71,40 +83,49 @@ def measure_similarity(
     )
 
 
-def _pairs(pictures: Pictures, reference: Pictures) -> Iterator[tuple[Tensor, Tensor]]:
+def _paired_blocks(pictures: Pictures, reference: Pictures, *, most: int | None = None) -> Iterator[slice]:
     if pictures.shape != reference.shape:
         raise ValueError(
             f"pictures are {tuple(pictures.shape)} and reference pictures are {tuple(reference.shape)}; "
             "each picture needs its counterpart"
         )
-    for rows in picture_blocks(pictures, most=_CACHED):
-        yield as_unit_range(pictures[rows]), as_unit_range(reference[rows], "reference pictures")
+    yield from picture_blocks(pictures, most=most)
 
 
-def _ssim(a: Tensor, b: Tensor, window: list[float]) -> Float[Tensor, " n"]:
-    a, b = (F.pad(x, (len(window) // 2,) * 4, mode="reflect") for x in (a, b))
-    mean_a, mean_b, of_aa, of_bb, of_ab = _blur(torch.cat([a, b, a * a, b * b, a * b]), window).chunk(5)
+def _ssim(
+    a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], windows: list[Tensor], reach: int
+) -> Float[Tensor, " n"]:
+    num, channels, height, width = a.shape
+    # Height first and width last, so that blurring along either is one matrix product.
+    a, b = (x.permute(2, 0, 1, 3).contiguous() for x in (a, b))
+    fields = torch.stack([a, b, a * a + b * b, a * b], 1)
+    down = _blur(fields.reshape(height, -1), windows[0], reach)
+    both = _blur(down.reshape(-1, width).T, windows[1], reach)
+    mean_a, mean_b, of_squares, of_product = both.reshape(width, height, 4, num, channels).unbind(2)
     squares, product = mean_a * mean_a + mean_b * mean_b, mean_a * mean_b
     luminance = (2 * product + 0.01**2) / (squares + 0.01**2)
-    structure = (2 * (of_ab - product) + 0.03**2) / (of_aa + of_bb - squares + 0.03**2)
-    return (luminance * structure).flatten(1).mean(1)
+    structure = (2 * (of_product - product) + 0.03**2) / (of_squares - squares + 0.03**2)
+    return (luminance * structure).mean((0, 1, 3))
 
 
-def _blur(x: Float[Tensor, "n c h w"], window: list[float]) -> Tensor:
-    """Windowed means, along the columns and then the rows, where the whole window fits."""
-    for axis in (3, 2):
-        size = x.shape[axis] - len(window) + 1
-        total = x.narrow(axis, 0, size) * window[0]
-        for place, weight in enumerate(window[1:], start=1):
-            total.add_(x.narrow(axis, place, size), alpha=weight)
-        x = total
-    return x
+def _blur(
+    x: Float[Tensor, "size m"], window: Float[Tensor, "size size"], reach: int
+) -> Float[Tensor, "size m"]:
+    """Windowed means down each column, a span of rows at a time: the rest of the window is zeros."""
+    spans = []
+    for start in range(0, len(x), _SPAN):
+        outputs = slice(start, start + _SPAN)
+        inputs = slice(max(0, start - reach), start + _SPAN + reach)
+        spans.append(window[outputs, inputs] @ x[inputs])
+    return torch.cat(spans)
 
 
-def _window(sigma: float, smallest_side: int) -> list[float]:
+def _window(size: int, sigma: float, reach: int, device: torch.device) -> Float[Tensor, "size size"]:
+    """Row i: the weights of a line's pixels in the mean around pixel i, what is beyond reflected."""
     if sigma <= 0:
         raise UserError(f"a window of sigma = {sigma} px is none", where="ssim")
-    reach = min(int(3.5 * sigma + 0.5), smallest_side - 1)  # as far as can be reflected
     places = torch.arange(-reach, reach + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (places / sigma).square())
-    return (weights / weights.sum()).tolist()
+    each = torch.eye(size, dtype=torch.float64)
+    reflected = F.pad(each[None], (reach, reach), mode="reflect")[0]
+    return (reflected.unfold(1, len(weights), 1) @ (weights / weights.sum())).T.to(device)
