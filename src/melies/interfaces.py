@@ -73,6 +73,11 @@ class Guidance(Protocol):
         """Where it acts: "x0", "epsilon" or "velocity"."""
         ...
 
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Names of the samplers it fits, of `melies.diffusion.SAMPLERS`."""
+        ...
+
     def bind(
         self,
         branches: Mapping[str, Branch],

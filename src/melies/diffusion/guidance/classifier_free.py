@@ -1,18 +1,22 @@
 """Classifier-free guidance (Ho & Salimans 2022), negative prompts, and no guidance at all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from melies.config import check_range
-from melies.diffusion.guidance.plan import Planner
-from melies.diffusion.precondition import per_sample
-from melies.interfaces import Branch, Denoise, Schedule
-
-Trace = Callable[[Mapping[str, Any]], None]
+from melies.diffusion import SAMPLERS
+from melies.diffusion.guidance.bind import (
+    Evaluated,
+    Scale,
+    Trace,
+    bind_rule,
+    check_scale,
+    only_what_counts,
+    scale_table,
+)
+from melies.interfaces import Branch, Denoise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,11 @@ class Unguided:
     def space(self) -> str:
         """Where it acts."""
         return "x0"
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """It fits every sampler."""
+        return tuple(SAMPLERS)
 
     def bind(
         self,
@@ -45,27 +54,22 @@ class ClassifierFreeGuidance:
     in the first form of Ho & Salimans (eq. 6) w = scale − 1.
     """
 
-    scale: float | Tensor | Schedule | Sequence[float]
-    """1 is off, 0 is the null alone. One number; a tensor (b,), one per sample; a sequence of one
-    per step; or a schedule, which gives one per step."""
+    scale: Scale
+    """1 is off, 0 is the null alone."""
 
     @property
     def space(self) -> str:
         """Where it acts; being linear it acts the same in every space."""
         return "x0"
 
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """It fits every sampler."""
+        return tuple(SAMPLERS)
+
     def __post_init__(self) -> None:
         """Check that the numbers are finite."""
-        match self.scale:
-            case Tensor():
-                values = self.scale.flatten().tolist()
-            case Schedule():
-                return  # checked on the grid, when bound
-            case Sequence():
-                values = list(self.scale)
-            case _:
-                values = [self.scale]
-        _check(values)
+        check_scale(self.scale)
 
     def bind(
         self,
@@ -92,91 +96,22 @@ class ClassifierFreeGuidance:
             ValueError: If a branch is missing, or the number of scales is not that of the steps.
             UserError: If a schedule gives a number that is not finite.
         """
-        table = self._table(sigmas)
         other = "negative" if "negative" in branches else "null"
-        needed = {name for step in range(table.shape[1]) for name in _needed(table[:, step], other)}
-        missing = sorted(needed - branches.keys())
-        if missing:
-            raise ValueError(f"guidance at scale {self.scale} lacks the branch {', '.join(missing)}")
-        planner = Planner(branches)
-        levels = sigmas[:-1].detach().cpu().double()
-        constant = bool((table == table[:, :1]).all())
-        always = _needed(table[:, 0], other)
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            # A scale that never changes is not looked up, which spares a GPU the wait for σ.
-            steps = None if constant and trace is None else _steps(sigma, levels)
-            scale = table[:, 0] if constant else _scales(table, steps)
-            names = always if constant else _needed(scale, other)
-            x0 = planner.evaluate(names, x, sigma)
-            guided = _combine(x0, other, scale)
-            if trace is not None and steps is not None:
-                trace(
-                    {
-                        "step": int(steps[0]),
-                        "sigma": float(sigma[0]),
-                        "scale": scale,
-                        "x0": x0,
-                        "guided": guided,
-                        "network_calls": planner.network_calls,
-                        "rows": planner.rows,
-                    }
-                )
-            return guided
-
-        return denoise
-
-    def _table(self, sigmas: Tensor) -> Tensor:
-        """Scales (b or 1, steps), float64 on the CPU."""
-        steps = len(sigmas) - 1
-        match self.scale:
-            case Tensor():
-                return self.scale.detach().cpu().double().reshape(-1, 1).expand(-1, steps)
-            case Schedule():
-                values = self.scale.on(sigmas).tolist()
-            case Sequence():
-                values = list(self.scale)
-            case _:
-                values = [self.scale] * steps
-        if len(values) != steps:
-            raise ValueError(f"{len(values)} scales for {steps} steps")
-        _check(values)
-        return torch.tensor([values], dtype=torch.float64)
+        return bind_rule(
+            lambda at: extrapolate(at, other),
+            only_what_counts(other),
+            {"scale": scale_table(self.scale, sigmas)},
+            branches,
+            sigmas,
+            method=f"guidance at scale {self.scale}",
+            trace=trace,
+        )
 
 
-def _needed(scale: Tensor, other: str) -> tuple[str, ...]:
-    if bool((scale == 1).all()):
-        return ("conditional",)
-    if bool((scale == 0).all()):
-        return (other,)
-    return ("conditional", other)
-
-
-def _combine(x0: Mapping[str, Tensor], other: str, scale: Tensor) -> Tensor:
-    if len(x0) == 1:
-        return next(iter(x0.values()))
-    conditional, base = x0["conditional"], x0[other]
-    if len(scale) == 1:
-        return torch.lerp(base, conditional, float(scale))
-    if len(scale) != len(base):
-        raise ValueError(f"{len(scale)} scales for a batch of {len(base)}")
-    return torch.lerp(base, conditional, per_sample(scale, base))
-
-
-def _steps(sigma: Tensor, levels: Tensor) -> Tensor:
-    """The step that each σ belongs to: the last whose level is not below it, within rounding."""
-    wanted = sigma.detach().cpu().double() * (1 - 1e-5)  # a float32 σ may lie a little above its level
-    return (levels[None] >= wanted[:, None]).sum(1).clamp(min=1) - 1
-
-
-def _scales(table: Tensor, steps: Tensor | None) -> Tensor:
-    assert steps is not None
-    if len(table) == 1:
-        found = table[0, steps]
-        return found[:1] if bool((found == found[0]).all()) else found
-    return table.gather(1, steps[:, None]).squeeze(1)
-
-
-def _check(values: Sequence[float]) -> None:
-    for value in values:
-        check_range("scale", value)
+def extrapolate(at: Evaluated, other: str) -> Tensor:
+    """The rule u + scale·(c − u), u from the branch `other`; a branch that stands alone as it is."""
+    if len(at.x0) == 1:
+        return next(iter(at.x0.values()))
+    conditional, base = at.x0["conditional"], at.x0[other]
+    scale = at.scales["scale"]
+    return torch.lerp(base, conditional, float(scale) if len(scale) == 1 else at.scale())
