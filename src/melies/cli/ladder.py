@@ -55,7 +55,6 @@ def ladder(argv: Sequence[str]) -> Answer:
 
     settings, output = arguments.settings, arguments.output
     out = arguments.out or Path("runs") / f"ladder-{settings.set_name}"
-    output.say(f"climbing the ladder on {settings.set_name} into {place(out)}")
     job = Job(out=out, resume=arguments.resume, progress=output.progress, say=output.say)
     report = run_ladder(settings, job, command=command_line(sys.argv))
     cells = shared_cells(list(report.records.values()))

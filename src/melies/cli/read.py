@@ -104,6 +104,9 @@ def _one_sentence(said: str, verb: str) -> UserError:
         )
     what = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", what)
     what = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", what)
+    what = re.sub(  # of an option that may be left out
+        r"no type matching .* could be instantiated from .*('.*?' is not a (whole )?number).*", r"\1", what
+    )
     what = re.sub(r"^Error parsing (\S+): ", r"\1: ", what)
     what = re.sub(r"^Missing from .*?: (\S+).*", r"\1 is missing", what)
     what = re.sub(r"^Missing value for argument '(.*?)'\. Expected (\d+) values?\.", _missing, what)

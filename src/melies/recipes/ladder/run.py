@@ -10,7 +10,7 @@ from typing import Any
 from melies.checkpoint import newest_checkpoint
 from melies.data.places import find_or_make
 from melies.data.sets import Parts, read_parts
-from melies.errors import UserError
+from melies.errors import UserError, nearest
 from melies.images.families import Family, open_family
 from melies.progress import Track, duration, silent
 from melies.recipes.job import Job
@@ -72,7 +72,7 @@ def run_ladder(settings: LadderSettings, job: Job, *, command: str = "") -> Ladd
     shape = shape_of(parts.train)
     runs = runs_of(settings.chosen, shape, seed=settings.seed)
     job.say(
-        f"{len(parts.train):,} training and {len(parts.test):,} test pictures of"
+        f"{settings.set_name}: {len(parts.train):,} training and {len(parts.test):,} test pictures of"
         f" {len(parts.train.classes)} classes, {shape.size}×{shape.size}"
     )
     training = replace(job, out=job.out / "runs", pictures=parts.train, say=lambda message: None)
@@ -98,6 +98,13 @@ def read_pictures(settings: LadderSettings, job: Job) -> Parts:
         UserError: If there are none, of mixed sizes or of fewer than two classes.
     """
     prepared = settings.data in SETS
+    if not prepared and not settings.data.startswith("hf:") and not Path(settings.data).expanduser().exists():
+        guess = nearest(settings.data, SETS)
+        raise UserError(
+            "there is no such file or folder",
+            where=settings.data,
+            remedy=f"did you mean {guess!r}?" if guess else f"give a path, or one of {', '.join(SETS)}",
+        )
     source = find_or_make(
         settings.data if prepared else next(iter(SETS)), None if prepared else settings.data
     )
