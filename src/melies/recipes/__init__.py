@@ -85,6 +85,12 @@ RECIPES = {
     "gan-nonsaturating": Recipe(
         "melies.recipes.gan:NONSATURATING", "the same by its usual variant", "fashion-mnist", "10 min"
     ),
+    "celeba": Recipe(
+        "melies.recipes.celeba:CONFIG", "faces in 64×64, from 128 numbers", "brought by you", "hours"
+    ),
+    "imagenet": Recipe(
+        "melies.recipes.imagenet:CONFIG", "64×64 pictures to 16×16 codes", "brought by you", "days"
+    ),
     "celeba-hq": Recipe(
         "melies.recipes.celeba_hq:CONFIG", "faces in 64×64, by diffusion", "brought by you", "days"
     ),
