@@ -11,7 +11,7 @@ from melies.nn.pyramid import cell_size, check_widths
 class ResidualConfig:
     """Residual networks without normalisation (Huang et al. 2024, "The GAN is dead; long live the GAN!").
 
-    Unlike there, the smallest maps come from and go to a whole layer, which small networks learn faster with.
+    Unlike there, the smallest maps come from whole layers and go to one: small networks learn faster so.
     """
 
     widths: tuple[int, ...] = (32, 64)
@@ -22,12 +22,14 @@ class ResidualConfig:
     """Channels inside a block, as a multiple of those outside."""
     group_width: int = 16
     """Channels of each group of the 3×3 convolutions."""
+    hidden: int = 256
+    """Numbers between the latent and the generator's smallest maps."""
     features: int = 128
     """Numbers that the discriminator reads a picture into, before its logit."""
 
     def __post_init__(self) -> None:
         """Check the ranges, and that the groups come out even."""
-        for name in ("blocks", "expansion", "group_width", "features"):
+        for name in ("blocks", "expansion", "group_width", "hidden", "features"):
             check_positive(name, getattr(self, name))
         check_widths(self.widths, where="ResidualConfig.widths")
         for width in self.widths:

@@ -37,7 +37,7 @@ class Condition(nn.Module):
 
 
 class ResidualGenerator(nn.Module):
-    """The latent to a few cells in one layer, then residual blocks at growing sizes, up to a picture.
+    """The latent to a few cells in two layers, then residual blocks at growing sizes, up to a picture.
 
     Sizes double by interpolation; only the last doubling folds channels into space (Shi et al. 2016),
     so that nothing is computed at full size.
@@ -47,7 +47,8 @@ class ResidualGenerator(nn.Module):
         super().__init__()
         widths, cells = network.widths, config.cells
         self.condition = Condition(config)
-        self.first = nn.Linear(self.condition.dim, widths[-1] * cells**2)
+        self.first = nn.Linear(self.condition.dim, network.hidden)
+        self.second = nn.Linear(network.hidden, widths[-1] * cells**2)
         num_blocks = network.blocks * len(widths)
         layers: list[nn.Module] = [nn.Unflatten(1, (widths[-1], cells, cells))]
         for i, width in reversed(list(enumerate(widths))):
@@ -56,14 +57,16 @@ class ResidualGenerator(nn.Module):
             layers += [GroupedResidual(width, network, num_blocks=num_blocks) for _ in range(network.blocks)]
         self.trunk = nn.Sequential(*layers)
         self.out = nn.Conv2d(widths[0], 4 * config.channels, 3, padding=1)
-        for layer in (self.first, self.out, *(m for m in layers if isinstance(m, nn.Conv2d))):
+        convolutions = (m for m in layers if isinstance(m, nn.Conv2d))
+        for layer in (self.first, self.second, self.out, *convolutions):
             start(layer)
 
     def forward(
         self, z: Float[Tensor, "b d"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b c h w"]:
         """Pictures, about [−1, 1]."""
-        cells = self.trunk(self.first(self.condition(z, labels)))
+        hidden = F.leaky_relu(self.first(self.condition(z, labels)), SLOPE)
+        cells = self.trunk(self.second(hidden))
         return F.pixel_shuffle(self.out(F.leaky_relu(cells, SLOPE)), 2)
 
 
