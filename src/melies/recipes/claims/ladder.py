@@ -62,8 +62,8 @@ VAE = (
     ),
     Claim(
         quote="under-representation of the distribution",
-        test="Real pictures have fewer of its pictures near them than unseen real ones, and fewer than"
-        " of the DDPM's.",
+        test="Unseen pictures have fewer of its pictures near them than of as many training ones, and fewer"
+        " than of the DDPM's.",
         rule=every(
             below(Of("vae", "coverage"), Of("vae", "coverage floor")),
             below(Of("vae", "coverage"), Of("ddpm", "coverage")),
