@@ -10,8 +10,8 @@
 penalties and averaged weights (after R3GAN, Huang et al. 2024); `cgan` is the same by class. The other two
 are a DCGAN (Radford et al. 2016) with the rates given there, by the two losses of Goodfellow et al. (2014),
 which learns the classes with --conditional. On one processor core the first two see some 300 pictures a
-second, the others 600, and all are done in ten minutes. After a run of 40,000 pictures (two
-minutes and a half) `fashion-mnist-judge` sees the class that was asked for in 86.2 % [84.6, 87.6] of 2,000 drawings of
+second, the others 600, and all are done in ten minutes. After a run of 40,000 pictures (two minutes and a
+half) `fashion-mnist-judge` sees the class that was asked for in 86.2 % [84.6, 87.6] of 2,000 drawings of
 `cgan`, at a Fréchet distance of 4.7 in `fashion-mnist-features`; `gan`, after 44,000, is at 17, and the
 class that it draws least has 3.3 % [2.6, 4.2].
 With --data they learn one's own pictures, of the size and channels given:
