@@ -49,8 +49,24 @@ def job(tmp_path) -> Job:
     return Job(out=tmp_path / "runs")
 
 
-def test_speed_is_that_after_the_first_steps(job):
+@pytest.fixture
+def alone(monkeypatch) -> None:
+    """As if nobody else were at work on the machine."""
+    monkeypatch.setattr(planning, "share_of_machine", lambda call: call() or 1.0)
+
+
+def test_speed_is_that_after_the_first_steps(alone, job):
     assert time_stage(STAGE, job, seconds=0.2) == pytest.approx(SPEED, rel=0.01)
+
+
+def test_a_machine_that_is_shared_is_allowed_for(job, monkeypatch):
+    monkeypatch.setattr(planning, "share_of_machine", lambda call: call() or 0.25)
+    assert time_stage(STAGE, job, seconds=0.1) == pytest.approx(4 * SPEED, rel=0.01)
+
+
+def test_waiting_is_not_computing():
+    assert planning.share_of_machine(lambda: time.sleep(0.1)) < 0.3
+    assert 0.05 < planning.share_of_machine(lambda: sum(range(2_000_000))) <= 1
 
 
 def test_minutes_become_pictures(job, monkeypatch):
@@ -124,7 +140,7 @@ def test_a_damaged_plan_is_named(tmp_path, content):
         read_plan(tmp_path / "plan.json", LadderSettings())
 
 
-def test_timing_a_real_clock_ends(job):
+def test_timing_a_real_clock_ends(alone, job):
     """A recipe that is slower than thought is not timed for ever."""
 
     def slow(config: Config, job: Job) -> None:

@@ -5,10 +5,14 @@ The numbers are kept in `plan.json`, so that a ladder that goes on trains exactl
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from melies.config import to_json
 from melies.errors import UserError
@@ -111,13 +115,26 @@ def time_stage(stage: Stage, job: Job, *, seconds: float) -> float:
     size, batches = stage.config.training.batch_size, 8
     while True:
         shutil.rmtree(job.out, ignore_errors=True)
-        stage.run(with_length(stage.config, batches * size, log_every=1), replace(job, resume=False))
+        config = with_length(stage.config, batches * size, log_every=1)
+        share = share_of_machine(partial(stage.run, config, replace(job, resume=False)))
         rows = read_log(log_of(job.out))
         rows = rows[len(rows) // 4 :]
-        spent = rows[-1]["seconds"] - rows[0]["seconds"]
+        spent = share * (rows[-1]["seconds"] - rows[0]["seconds"])
         if spent >= 0.7 * seconds or batches >= 1 << 20:
             return (rows[-1]["samples_seen"] - rows[0]["samples_seen"]) / max(spent, 1e-9)
         batches = int(batches * min(10.0, max(1.5, 1.4 * seconds / max(spent, 0.01))))
+
+
+def share_of_machine(call: Callable[[], Any]) -> float:
+    """The share of the time of a call in which it computed, at most 1: less where others were at work too.
+
+    So a rung that is timed while the machine is busy gets what it would get of an idle one. Where an
+    accelerator computes, the processor's time tells nothing, and the share is 1.
+    """
+    wall, computing = time.perf_counter(), time.process_time()
+    call()
+    wall, computing = time.perf_counter() - wall, time.process_time() - computing
+    return 1.0 if torch.cuda.is_available() else min(1.0, computing / max(wall, 1e-9))
 
 
 def log_of(folder: Path) -> Path:

@@ -247,8 +247,8 @@ def _bar(job: Job, runs: Runs, climb: _Climb) -> AbstractContextManager[Track]:
 
 def _about(settings: LadderSettings, parts: Parts, yard: Yardstick) -> list[str]:
     return [
-        f"Every rung was trained for {settings.minutes:g} minutes on the same machine, on"
-        f" {len(parts.train):,} pictures of {len(parts.train.classes)} classes, and drew"
+        f"Every rung was trained on as many pictures as it sees in {settings.minutes:g} minutes on this"
+        f" machine, drawn from {len(parts.train):,} of {len(parts.train.classes)} classes, and drew"
         f" {settings.num_drawn:,}, which were compared with {len(parts.test):,} that no rung has seen.",
         f"Distances are between features ({yard.space.name}); what a picture shows is said by a classifier"
         f" that was trained apart from them ({yard.judge.name}). In features of a classifier of this data FD"
