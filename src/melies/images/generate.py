@@ -16,6 +16,7 @@ from torch import Tensor
 from melies import checkpoint
 from melies.config import check_range
 from melies.diffusion import GRIDS, SAMPLERS
+from melies.diffusion.guidance.bind import check_fits
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
 from melies.images.model import ImageDiffusion
@@ -35,6 +36,7 @@ def draw(
     negative: str = "",
     scale: float | Sequence[float] | Tensor = 4.0,
     guidance: Guidance | None = None,
+    weak: ImageDiffusion | None = None,
     num_steps: int = 25,
     sampler: str = "dpmpp",
     grid: str = "karras",
@@ -55,6 +57,7 @@ def draw(
         negative: What not to draw.
         scale: Guidance scale: one, or one per picture; 1 is off.
         guidance: Another way of guiding; takes the place of `scale`.
+        weak: A weaker model of the same pictures and conditions, for `Autoguidance`.
         num_steps: Steps of the sampler.
         sampler: A name in `melies.diffusion.SAMPLERS`.
         grid: A name in `melies.diffusion.GRIDS`.
@@ -81,6 +84,10 @@ def draw(
     total = max(len(prompts), len(classes))
     if total == 0 or any(len(given) not in (0, total) for given in (prompts, classes)):
         raise UserError("one prompt or one class is needed per picture")
+    if guidance is not None:
+        check_fits(guidance, sampler, eta)
+    if weak is not None and weak.shape != model.shape:
+        raise UserError(f"the weak model works on {weak.shape}, the model on {model.shape}")
     seeds = list(range(total)) if seeds is None else list(seeds)
     scales = torch.as_tensor(scale, dtype=torch.float32)
     for name, given in (
@@ -99,6 +106,7 @@ def draw(
             x0 = _draw_batch(
                 model,
                 condition=model.condition_on(prompts[part], classes[part]),
+                weak=None if weak is None else Branch(weak, weak.condition_on(prompts[part], classes[part])),
                 negative=negative,
                 guidance=guidance or ClassifierFreeGuidance(scale=scales[part]),
                 sigmas=sigma_grid(model, num_steps, grid, strength if init is not None else 1.0),
@@ -116,6 +124,7 @@ def _draw_batch(
     model: ImageDiffusion,
     *,
     condition: dict[str, Tensor],
+    weak: Branch | None,
     negative: str,
     guidance: Guidance,
     sigmas: Tensor,
@@ -130,6 +139,8 @@ def _draw_batch(
         "conditional": Branch(model, condition),
         "null": Branch(model, model.null_condition(condition)),
     }
+    if weak is not None:
+        branches["weak"] = weak
     if negative:
         null = model.null_condition(condition)  # the class that is wanted is not part of what is not
         unwanted = {**null, **model.condition_on([negative] * b)}

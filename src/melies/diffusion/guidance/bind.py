@@ -8,8 +8,8 @@ from torch import Tensor
 
 from melies.config import check_range
 from melies.diffusion.guidance.plan import Planner
-from melies.diffusion.precondition import per_sample
-from melies.interfaces import Branch, Denoise, Schedule
+from melies.errors import UserError
+from melies.interfaces import Branch, Denoise, Guidance, Schedule
 
 Trace: TypeAlias = Callable[[Mapping[str, Any]], None]
 
@@ -28,8 +28,6 @@ class Evaluated(NamedTuple):
     """(b, …)."""
     sigma: Tensor
     """(b,)."""
-    step: Tensor | None
-    """(b,): the step that each σ belongs to; None where the run needs no look-up."""
     scales: Scales
     x0: Mapping[str, Tensor]
     """By branch, each (b, …)."""
@@ -40,7 +38,7 @@ class Evaluated(NamedTuple):
         if len(scale) not in (1, len(self.x)):
             raise ValueError(f"{len(scale)} scales for a batch of {len(self.x)}")
         like = next(iter(self.x0.values()))
-        return per_sample(scale.to(like), like)
+        return scale.to(like).view(-1, *[1] * (like.ndim - 1))
 
 
 Rule: TypeAlias = Callable[[Evaluated], Tensor]
@@ -55,7 +53,6 @@ def bind_rule(
     sigmas: Tensor,
     *,
     method: str,
-    by_step: bool = False,
     trace: Trace | None = None,
 ) -> Denoise:
     """A bound denoiser for one run.
@@ -68,7 +65,6 @@ def bind_rule(
         branches: What may be evaluated.
         sigmas: The grid of the run.
         method: What the method is called, for the error.
-        by_step: Whether the rule asks for the step, even where no scale changes.
         trace: Called after every evaluation with `step`, `sigma`, the scales by name, `x0`
             (prediction by branch), `guided`, and the `network_calls` and `rows` so far.
 
@@ -87,10 +83,10 @@ def bind_rule(
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         # Scales that never change are not looked up, which spares a GPU the wait for σ.
-        step = None if constant and trace is None and not by_step else steps_of(sigma, levels)
+        step = None if constant and trace is None else steps_of(sigma, levels)
         scales = columns[0] if constant else {name: _at(table, step) for name, table in tables.items()}
         x0 = planner.evaluate(always if constant else needed(scales), x, sigma)
-        guided = rule(Evaluated(x, sigma, step, scales, x0))
+        guided = rule(Evaluated(x, sigma, scales, x0))
         if trace is not None and step is not None:
             trace(
                 {
@@ -147,6 +143,36 @@ def check_scale(scale: Scale, name: str = "scale", *, low: float = float("-inf")
         check_range(name, value, low=low)
 
 
+def check_fits(guidance: Guidance, sampler: str, eta: float = 0.0) -> None:
+    """Refuse a sampler that a way of guiding is not made for; with fresh noise, `ddim` counts as `ddpm`.
+
+    Raises:
+        UserError: Naming the samplers that it fits.
+    """
+    name = "ddpm" if eta else sampler
+    if name not in guidance.samplers:
+        noisy = f" with {eta = :g}" if eta else ""
+        raise UserError(
+            f"{type(guidance).__name__} does not fit the sampler {sampler!r}{noisy}",
+            remedy=f"it fits {', '.join(guidance.samplers)}",
+        )
+
+
+def in_window(sigmas: Tensor, low: float, high: float) -> Tensor:
+    """Which steps of a run lie in (low, high] of σ: (steps,) bool on the CPU.
+
+    Raises:
+        UserError: If that is no interval.
+    """
+    if not 0 <= low < high:
+        raise UserError(
+            f"({low:g}, {high:g}] is no interval of noise levels",
+            remedy="give the lower σ first, at least 0, then the higher",
+        )
+    levels = sigmas[:-1].detach().cpu().double()
+    return (levels > low) & (levels <= high)
+
+
 def steps_of(sigma: Tensor, levels: Tensor) -> Tensor:
     """The step that each σ belongs to: the last whose level is not below it, within rounding."""
     wanted = sigma.detach().cpu().double() * (1 - 1e-5)  # a float32 σ may lie a little above its level
@@ -172,4 +198,6 @@ def _at(table: Tensor, step: Tensor | None) -> Tensor:
     if len(table) == 1:
         found = table[0, step]
         return found[:1] if bool((found == found[0]).all()) else found
+    if len(table) != len(step):
+        raise ValueError(f"{len(table)} scales for a batch of {len(step)}")
     return table.gather(1, step[:, None]).squeeze(1)

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from melies.config import check_range
+from melies.diffusion.guidance.bind import in_window, scale_table
 from melies.diffusion.guidance.shapes import CLOCKS, Shape
 from melies.errors import UserError, choose
 from melies.interfaces import Schedule
@@ -108,7 +109,7 @@ class EqualArea:
 
 
 def equal_area(curve: Curve) -> EqualArea:
-    """The same shape with the area of static guidance: the mean over the steps is ω (Wang et al. 2024, §4).
+    """The same shape with the area of static guidance: the mean over the steps is ω (Wang et al. 2024).
 
     The measure is the step, not the clock: it is the sum of what the sampler applies.
     """
@@ -117,7 +118,7 @@ def equal_area(curve: Curve) -> EqualArea:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """A curve without guidance in one part of the run: the ablation of Wang et al. (2024, §3)."""
+    """A curve without guidance in one part of the run: the ablation of Wang et al. (2024)."""
 
     curve: WeightCurve
     """The rest stays as it is."""
@@ -237,7 +238,7 @@ def with_scales(curve: WeightCurve) -> WithScales:
 class LimitedInterval:
     """A schedule in a range of noise levels, and scale 1, conditional alone, outside.
 
-    Source: Kynkäänniemi et al. (2024), "Applying guidance in a limited interval", eq. 5.
+    Source: Kynkäänniemi et al. (2024), "Applying guidance in a limited interval of noise levels".
     """
 
     scale: float | Schedule
@@ -251,21 +252,13 @@ class LimitedInterval:
         """Check the numbers."""
         if not isinstance(self.scale, Schedule):
             check_range("scale", self.scale)
-        if not 0 <= self.low < self.high:
-            raise UserError(
-                f"({self.low:g}, {self.high:g}] is no interval of noise levels",
-                remedy="give the lower σ first, at least 0, then the higher",
-            )
+        in_window(torch.ones(2), self.low, self.high)
 
     def on(self, sigmas: Grid) -> Weights:
         """The scale of every step."""
-        levels = sigmas[:-1].detach().cpu().double()
-        inside = (levels > self.low) & (levels <= self.high)
-        if isinstance(self.scale, Schedule):
-            scales = self.scale.on(sigmas).double()
-        else:
-            scales = torch.full_like(levels, self.scale)
-        return torch.where(inside, scales, torch.ones_like(levels))
+        inside = in_window(sigmas, self.low, self.high)
+        scales = scale_table(self.scale, sigmas)[0]
+        return torch.where(inside, scales, torch.ones_like(scales))
 
 
 def _check(values: Tensor) -> None:
