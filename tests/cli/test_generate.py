@@ -5,6 +5,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -43,7 +44,7 @@ def test_arguments_become_settings(run, asked):
     done = run(
         *("generate", "a mechanic, dark skin tone", "a polar bear", "--count", "8", "--scale", "4.5"),
         *("--negative", "blurred", "--steps", "30", "--sampler", "ddim", "--eta", "0.5", "--grid", "linear"),
-        *("--schedule", "pcs:2"),
+        *("--schedule", "pcs:2", "--guidance", "rescaled:0.5", "--interval", "0.1", "4"),
         *("--seed", "7", "--init", "a.png", "--strength", "0.3", "--mask", "m.png", "--model", "mine"),
         *("--batch", "4", "--class", "x", "y", "--out", "there"),
     )
@@ -56,6 +57,8 @@ def test_arguments_become_settings(run, asked):
         count=8,
         scale=4.5,
         schedule="pcs:2",
+        guidance="rescaled:0.5",
+        interval=(0.1, 4.0),
         steps=30,
         sampler="ddim",
         grid="linear",
@@ -150,6 +153,61 @@ def test_a_schedule_changes_the_picture_and_is_kept_in_it(run, tiny_model):
         again = run("generate", "--from", path, "--out", "again", "--quiet", "--json").json["pictures"][0]
         assert Image.open(again).tobytes() == drawn[name]
     assert drawn["static"] != drawn["linear"]
-    done = run("generate", "--class", "cat", "--scale", "0.5", "--schedule", "linear")
+    words = ("--class", "cat", "--scale", "0.5", "--schedule", "linear", "--model", str(tiny_model))
+    done = run("generate", *words, "--quiet")
     assert "'linear' starts from scale 1 and cannot have the mean 0.5" in done.error
     assert "did you mean 'linear'?" in run("generate", "--class", "cat", "--schedule", "liner").error
+
+
+def test_ways_of_guiding_by_name(run, tiny_model):
+    model = (
+        "--class",
+        "cat",
+        "--count",
+        "1",
+        "--steps",
+        "4",
+        "--model",
+        str(tiny_model),
+        "--quiet",
+        "--json",
+    )
+
+    def drawn(*words):
+        done = run("generate", *words, *model)
+        assert done.code == 0, done.error
+        (path,) = done.json["pictures"]
+        again = run("generate", "--from", path, "--out", "again", "--quiet", "--json").json["pictures"][0]
+        assert Path(again).read_bytes() == Path(path).read_bytes()
+        return np.asarray(Image.open(path)).astype(int)
+
+    def far(a, b):
+        return abs(a - b).max()
+
+    plain = drawn("--scale", "6")
+    assert far(drawn("--scale", "6", "--interval", "0", "90"), plain) <= 1
+    for words in (("--guidance", "rescaled"), ("--guidance", "perturbed:2"), ("--interval", "0.1", "1")):
+        assert far(drawn("--scale", "6", *words), plain) > 1
+    half = ("--guidance", "plus-plus", "--scale", "0.5", "--sampler", "euler")
+    assert far(drawn(*half), drawn(*half, "--schedule", "invlinear")) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--guidance", "projectd"], "unknown guidance 'projectd'; did you mean 'projected'?"),
+        (["--guidance", "plain:2"], "the guidance 'plain' takes no parameter"),
+        (["--guidance", "frequency"], "the guidance 'frequency' needs a parameter; give frequency:NUMBER"),
+        (["--guidance", "rescaled:x"], "guidance rescaled:x: 'x' is not a number"),
+        (["--guidance", "zero-star:1.5"], "whole steps, not 1.5"),
+        (["--guidance", "zero-star"], "ZeroStar does not fit the sampler 'dpmpp'; it fits euler, heun, ddim"),
+        (["--guidance", "signed"], "needs something to avoid; add --negative WORDS"),
+        (["--guidance", "plus-plus", "--sampler", "ddim"], "CFG++ interpolates"),
+        (["--guidance", "plus-plus", "--interval", "0", "1"], "CFG++ has no scale at which it is off"),
+        (["--interval", "3", "1"], "(3, 1] is no interval of noise levels"),
+    ],
+)
+def test_guidance_that_cannot_be(run, tiny_model, words, said):
+    done = run("generate", "--class", "cat", "--model", str(tiny_model), "--steps", "2", "--quiet", *words)
+    assert done.code == 2
+    assert said in done.error

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from melies.cli.output import Answer, Output, place
 from melies.cli.read import bare_arg, read_arguments
-from melies.diffusion import GRIDS, SAMPLERS, SCHEDULES
+from melies.diffusion import GRIDS, METHODS, SAMPLERS, SCHEDULES
 from melies.errors import UserError
 from melies.images.settings import DrawSettings
 
@@ -40,6 +40,9 @@ class Generate:
     """Pictures per prompt."""
     scale: float = 4.0
     """Guidance scale: how closely to follow the words; 1 is off."""
+    guidance: Annotated[
+        str, arg(metavar="NAME[:PARAMETER]", help=f"The way of guiding: {', '.join(METHODS)}.")
+    ] = "plain"
     schedule: Annotated[
         str,
         arg(
@@ -47,6 +50,8 @@ class Generate:
             help=f"How guidance changes over the run, at the same mean: {', '.join(SCHEDULES)}.",
         ),
     ] = "static"
+    interval: Annotated[tuple[float, float] | None, bare_arg(metavar="LOW HIGH")] = None
+    """Noise levels σ between which guidance is on; the condition alone elsewhere, which is quicker."""
     steps: int = 25
     """Steps of the sampler; more are slower and finer."""
     sampler: Annotated[

@@ -35,3 +35,21 @@ SCHEDULES = {
     "one-liner": "melies.diffusion.guidance.named:one_liner",
 }
 """Each is `(omega[, parameter]) → curve` of guidance weights over a run, as written."""
+
+METHODS = {
+    "plain": "melies.diffusion.guidance.methods:plain",
+    "plus-plus": "melies.diffusion.guidance.methods:plus_plus",
+    "zero-star": "melies.diffusion.guidance.methods:zero_star",
+    "projected": "melies.diffusion.guidance.methods:projected",
+    "rescaled": "melies.diffusion.guidance.methods:rescaled",
+    "frequency": "melies.diffusion.guidance.methods:frequency",
+    "perturbed": "melies.diffusion.guidance.methods:perturbed",
+    "smoothed": "melies.diffusion.guidance.methods:smoothed",
+    "signed": "melies.diffusion.guidance.methods:signed",
+    "perpendicular": "melies.diffusion.guidance.methods:perpendicular",
+    "windowed": "melies.diffusion.guidance.methods:windowed",
+}
+"""Each is `(scale[, parameter]) → guidance`, of what a model can do alone."""
+
+WITH_NEGATIVE = ("signed", "perpendicular", "windowed")
+"""The methods that need a negative."""

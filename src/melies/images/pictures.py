@@ -15,9 +15,7 @@ from torch import Tensor
 
 from melies import checkpoint
 from melies.data.pixels import decode
-from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
-from melies.diffusion.guidance.named import named_equal_area
-from melies.diffusion.guidance.schedules import with_weights
+from melies.diffusion.guidance.methods import guidance_of
 from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
 from melies.images.families import Family, open_family
@@ -43,7 +41,7 @@ MAX_SHEET_PIXELS = 16_000_000
 """Pixels of all pictures on one sheet; a larger run is left without one."""
 
 OF_DIFFUSION = (
-    *("prompts", "negative", "scale", "schedule", "steps", "sampler", "grid", "eta"),
+    *("prompts", "negative", "scale", "guidance", "schedule", "interval", "steps", "sampler", "grid", "eta"),
     *("init", "strength", "mask"),
 )
 """The settings that only a diffusion model draws by."""
@@ -194,7 +192,7 @@ def _draw_indices(
         classes=classes,
         negative=settings.negative,
         scale=settings.scale,
-        guidance=_scheduled(settings),
+        guidance=_guidance(settings),
         num_steps=settings.steps,
         sampler=settings.sampler,
         grid=settings.grid,
@@ -208,12 +206,17 @@ def _draw_indices(
     )
 
 
-def _scheduled(settings: DrawSettings) -> Guidance | None:
-    """Guidance by the schedule of the settings, at their mean scale; None for the static one."""
-    if settings.schedule == "static":
+def _guidance(settings: DrawSettings) -> Guidance | None:
+    """The way of guiding that is asked for; None where a scale says it all."""
+    if (settings.guidance, settings.schedule, settings.interval) == ("plain", "static", None):
         return None
-    curve = named_equal_area(settings.schedule, settings.scale - 1)
-    return ClassifierFreeGuidance(scale=with_weights(curve))
+    return guidance_of(
+        settings.guidance,
+        settings.scale,
+        schedule=settings.schedule,
+        interval=settings.interval,
+        negative=bool(settings.negative),
+    )
 
 
 def _load_for(settings: DrawSettings, allow_download: bool, say: Callable[[str], None]) -> tuple[Family, str]:

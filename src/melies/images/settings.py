@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from melies.config import check_range, from_json, to_json
-from melies.diffusion import GRIDS, SAMPLERS, SCHEDULES
+from melies.diffusion import GRIDS, METHODS, SAMPLERS, SCHEDULES, WITH_NEGATIVE
 from melies.errors import UserError, choose
 from melies.machine import versions
 from melies.version import __version__
@@ -34,8 +34,12 @@ class DrawSettings:
     """Pictures per prompt."""
     scale: float = 4.0
     """Guidance scale; 1 is off."""
+    guidance: str = "plain"
+    """The way of guiding: NAME or NAME:parameter."""
     schedule: str = "static"
     """How guidance changes over the run, at the same mean scale: NAME or NAME:parameter."""
+    interval: tuple[float, float] | None = None
+    """σ between which guidance is on, low and high; None for the whole run."""
     steps: int = 25
     """Steps of the sampler."""
     sampler: str = "dpmpp"
@@ -81,10 +85,10 @@ class DrawSettings:
         choose(self.sampler, SAMPLERS, "sampler")
         choose(self.grid, GRIDS, "grid")
         choose(self.schedule.partition(":")[0], SCHEDULES, "schedule")
-        if self.schedule != "static" and self.scale < 1:
+        method = choose(self.guidance.partition(":")[0], list(METHODS), "guidance")
+        if method in WITH_NEGATIVE and not self.negative:
             raise UserError(
-                f"the schedule {self.schedule!r} starts from scale 1 and cannot have the mean {self.scale:g}",
-                remedy="give a scale of at least 1",
+                f"the guidance {method!r} needs something to avoid", remedy="add --negative WORDS"
             )
         if self.mask and not self.init:
             raise UserError("a mask needs a picture to keep the rest of", remedy="add --init PICTURE")

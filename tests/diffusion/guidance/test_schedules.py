@@ -288,7 +288,7 @@ def test_limited_interval_is_a_schedule_over_sigma(scale):
     ("make", "said"),
     [
         (lambda: named("liner", 1.0), "unknown schedule 'liner'; did you mean 'linear'?"),
-        (lambda: named("linear:2", 1.0), "'linear' takes no parameter"),
+        (lambda: named("linear:2", 1.0), "the schedule 'linear' takes no parameter"),
         (lambda: named("clamp-linear:x", 1.0), "'x' is not a number"),
         (lambda: named("clamp-linear:-1", 1.0), "floor = -1"),
         (lambda: named("clamp-linear:nan", 1.0), "floor = nan"),

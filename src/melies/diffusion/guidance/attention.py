@@ -80,7 +80,8 @@ class _EditedAttention(ABC):
         """A bound denoiser for one run.
 
         Args:
-            branches: "conditional", and "null" where `scale` is not 1. The edited branch is made here.
+            branches: "conditional", and "null" or, in its place, "negative" where `scale` is not 1. The
+                edited branch is made here.
             sigmas: The grid of the run.
             valid: Not needed: each element is combined by itself.
             trace: As of `ClassifierFreeGuidance.bind`, with `strength` too, and "edited" in `x0`.
@@ -100,12 +101,13 @@ class _EditedAttention(ABC):
                 raise ValueError("the attention of the conditional branch is edited already")
             edit = self_attention_edit(self._edit(), self.layers, seen=seen, edited=edited)
             branches = {**branches, "edited": Branch(denoiser, condition, edit)}
-        plain = only_what_counts("null")
+        other = "negative" if "negative" in branches else "null"
+        plain = only_what_counts(other)
 
         def needed(scales: Scales) -> tuple[str, ...]:
             if bool((scales["strength"] == 0).all()):
                 return plain({"scale": scales["scale"]})
-            null = () if bool((scales["scale"] == 1).all()) else ("null",)
+            null = () if bool((scales["scale"] == 1).all()) else (other,)
             return ("conditional", *null, "edited")
 
         def rule(at: Evaluated) -> Tensor:
@@ -117,8 +119,8 @@ class _EditedAttention(ABC):
                 )
             c = at.x0.get("conditional")
             if c is None:
-                return at.x0["null"]
-            guided = torch.lerp(at.x0["null"], c, at.scale()) if "null" in at.x0 else c
+                return at.x0[other]
+            guided = torch.lerp(at.x0[other], c, at.scale()) if other in at.x0 else c
             return guided + at.scale("strength") * (c - at.x0["edited"]) if "edited" in at.x0 else guided
 
         return bind_rule(

@@ -58,10 +58,15 @@ class Autoguidance:
 
         Raises:
             ValueError: If a branch is missing, or the number of scales is not that of the steps.
-            UserError: If the weak branch is the network that it is to be weaker than.
+            UserError: If the weak branch is the network that it is to be weaker than, or there is a
+                negative.
 
         Source: Karras et al. (2024), "Guiding a diffusion model with a bad version of itself".
         """
+        if "negative" in branches:
+            raise UserError(
+                "autoguidance has no null that a negative could replace", remedy="leave the negative out"
+            )
         weak, strong = branches.get("weak"), branches.get("conditional")
         if weak is not None and strong is not None and weak.denoiser is strong.denoiser:
             raise UserError(

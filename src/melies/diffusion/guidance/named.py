@@ -1,6 +1,8 @@
 """The schedules of `melies.diffusion.SCHEDULES`: each builds a curve of weights from ω, as written."""
 
 import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from melies.config import check_positive
 from melies.diffusion import SCHEDULES
@@ -22,23 +24,42 @@ def named(text: str, omega: float, *, clock: str = "step") -> WeightCurve:
     Raises:
         UserError: If the name or the clock is unknown, or a number is out of range.
     """
+    make, parameter = read_named(text, SCHEDULES, "schedule")
+    if "clock" in inspect.signature(make).parameters:
+        return make(omega, *parameter, clock=clock)
+    if clock != "step":
+        raise UserError(f"the schedule {text!r} counts steps", remedy="take --clock step")
+    return make(omega, *parameter)
+
+
+def read_named(
+    text: str, table: Mapping[str, str], kind: str
+) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """The function that `NAME` or `NAME:parameter` means, and the parameter where one is given.
+
+    Args:
+        text: What was asked for.
+        table: `"module:function"` by name; each takes one thing, a parameter if any, then keywords only.
+        kind: What the table holds, for errors.
+
+    Raises:
+        UserError: If the name is unknown, or the parameter no number, not taken, or missing.
+    """
     name, _, given = text.partition(":")
-    make = import_from(choose(name, SCHEDULES, "schedule"))
-    takes = inspect.signature(make).parameters
-    options = {}
-    if given:
-        names = [parameter for parameter in takes if parameter not in ("omega", "clock")]
-        if not names:
-            raise UserError(f"the schedule {name!r} takes no parameter", remedy=f"give {name} alone")
-        try:
-            options[names[0]] = float(given)
-        except ValueError:
-            raise UserError(f"{given!r} is not a number", where=f"schedule {text}") from None
-    if "clock" in takes:
-        options["clock"] = clock
-    elif clock != "step":
-        raise UserError(f"the schedule {name!r} counts steps", remedy="take --clock step")
-    return make(omega, **options)
+    make = import_from(choose(name, table, kind))
+    positional = [
+        taken for taken in inspect.signature(make).parameters.values() if taken.kind is not taken.KEYWORD_ONLY
+    ]
+    if given and len(positional) < 2:
+        raise UserError(f"the {kind} {name!r} takes no parameter", remedy=f"give {name} alone")
+    if not given and len(positional) == 2 and positional[1].default is positional[1].empty:
+        raise UserError(f"the {kind} {name!r} needs a parameter", remedy=f"give {name}:NUMBER")
+    if not given:
+        return make, ()
+    try:
+        return make, (float(given),)
+    except ValueError:
+        raise UserError(f"{given!r} is not a number", where=f"{kind} {text}") from None
 
 
 def named_equal_area(text: str, omega: float, *, clock: str = "step") -> WeightCurve:

@@ -1,0 +1,115 @@
+"""The ways of guiding of `melies.diffusion.METHODS`: each is built from a scale and at most one number."""
+
+from melies.diffusion import METHODS, WITH_NEGATIVE
+from melies.diffusion.guidance.attention import PerturbedAttention, SmoothedEnergy
+from melies.diffusion.guidance.bind import Scale
+from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
+from melies.diffusion.guidance.frequency import FrequencyDecoupled
+from melies.diffusion.guidance.named import named_equal_area, read_named
+from melies.diffusion.guidance.negative import PerpendicularNegative, SignedNegative, WindowedNegative
+from melies.diffusion.guidance.plus_plus import PlusPlus
+from melies.diffusion.guidance.projected import Projected
+from melies.diffusion.guidance.rescaled import Rescaled
+from melies.diffusion.guidance.schedules import LimitedInterval, with_scales, with_weights
+from melies.diffusion.guidance.zero_star import ZeroStar
+from melies.errors import UserError
+from melies.interfaces import Guidance
+
+
+def guidance_of(
+    method: str,
+    scale: float,
+    *,
+    schedule: str = "static",
+    interval: tuple[float, float] | None = None,
+    negative: bool = False,
+) -> Guidance:
+    """Guidance by name, of a mean scale, on a schedule of equal area, in an interval of noise levels.
+
+    Args:
+        method: `NAME` or `NAME:parameter` of `melies.diffusion.METHODS`.
+        scale: The mean over the run, inside the interval or not; of CFG++ the mean of its λ.
+        schedule: `NAME` or `NAME:parameter` of `melies.diffusion.SCHEDULES`.
+        interval: σ_lo and σ_hi between which guidance is on.
+        negative: Whether there is a negative.
+
+    Raises:
+        UserError: If a name is unknown, a number is out of range, or what is asked does not go together.
+    """
+    make, parameter = read_named(method, METHODS, "guidance")
+    name = method.partition(":")[0]
+    if name in WITH_NEGATIVE and not negative:
+        raise UserError(f"the guidance {name!r} needs something to avoid", remedy="add --negative WORDS")
+    interpolates = name == "plus-plus"
+    if interpolates and interval is not None:
+        raise UserError("CFG++ has no scale at which it is off", remedy="leave the interval out")
+    scales: Scale = scale
+    if schedule != "static" and interpolates:
+        scales = with_scales(named_equal_area(schedule, scale))
+    elif schedule != "static":
+        if scale < 1:
+            raise UserError(
+                f"the schedule {schedule!r} starts from scale 1 and cannot have the mean {scale:g}",
+                remedy="give a scale of at least 1",
+            )
+        scales = with_weights(named_equal_area(schedule, scale - 1))
+    if interval is not None:
+        scales = LimitedInterval(scale=scales, low=interval[0], high=interval[1])
+    return make(scales, *parameter)
+
+
+def plain(scale: Scale) -> ClassifierFreeGuidance:
+    """Classifier-free guidance."""
+    return ClassifierFreeGuidance(scale=scale)
+
+
+def plus_plus(scale: Scale) -> PlusPlus:
+    """CFG++; its scale is λ, from 0 to 1."""
+    return PlusPlus(scale=scale)
+
+
+def zero_star(scale: Scale, steps: float = 1) -> ZeroStar:
+    """CFG-Zero*; the parameter is the number of steps that stand still."""
+    if steps != int(steps):
+        raise UserError(f"zero-star stands still for whole steps, not {steps:g}")
+    return ZeroStar(scale=scale, zero_steps=int(steps))
+
+
+def projected(scale: Scale, share: float = 0.0) -> Projected:
+    """Projected guidance; the parameter is the share of the parallel part that is kept."""
+    return Projected(scale=scale, parallel_share=share)
+
+
+def rescaled(scale: Scale, share: float = 0.7) -> Rescaled:
+    """Rescaled guidance; the parameter is φ."""
+    return Rescaled(scale=scale, share=share)
+
+
+def frequency(scale: Scale, fine: float) -> FrequencyDecoupled:
+    """Frequency-decoupled guidance; the parameter is the scale of fine detail, `scale` that of the rest."""
+    return FrequencyDecoupled(scales=(fine, scale))
+
+
+def perturbed(scale: Scale, strength: float = 1.0) -> PerturbedAttention:
+    """Perturbed-attention guidance of all layers; the parameter is its strength."""
+    return PerturbedAttention(scale=scale, strength=strength)
+
+
+def smoothed(scale: Scale, strength: float = 1.0) -> SmoothedEnergy:
+    """Smoothed-energy guidance of all layers, with an infinite blur; the parameter is its strength."""
+    return SmoothedEnergy(scale=scale, strength=strength)
+
+
+def signed(scale: Scale, weight: float = 1.0) -> SignedNegative:
+    """A signed negative; the parameter is its weight."""
+    return SignedNegative(scale=scale, weight=weight)
+
+
+def perpendicular(scale: Scale, weight: float = 1.0) -> PerpendicularNegative:
+    """A perpendicular negative; the parameter is its weight."""
+    return PerpendicularNegative(scale=scale, weight=weight)
+
+
+def windowed(scale: Scale, high: float) -> WindowedNegative:
+    """A negative in place of the null at low noise; the parameter is the σ below which it counts."""
+    return WindowedNegative(scale=scale, high=high)
