@@ -195,7 +195,7 @@ def test_ways_of_guiding_by_name(run, tiny_model):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--guidance", "projectd"], "unknown guidance 'projectd'; did you mean 'projected'?"),
+        (["--guidance", "projecte"], "unknown guidance 'projecte'; did you mean 'projected'?"),
         (["--guidance", "plain:2"], "the guidance 'plain' takes no parameter"),
         (["--guidance", "frequency"], "the guidance 'frequency' needs a parameter; give frequency:NUMBER"),
         (["--guidance", "rescaled:x"], "guidance rescaled:x: 'x' is not a number"),

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from melies.diffusion.adapt import FROM_X0
+from melies.diffusion.guidance.attention import PerturbedAttention
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.diffusion.guidance.projected import Projected
 from melies.diffusion.guidance.rescaled import Rescaled
 from melies.diffusion.guidance.zero_star import ZeroStar
 from melies.diffusion.noise import karras
+from melies.interfaces import Branch
 
 pytestmark = pytest.mark.parity
 
@@ -77,3 +79,41 @@ def test_projected(share, largest, momentum, fixed, noisy):
     )
     ours = Projected(scale=4.0, parallel_share=share, largest_norm=largest, momentum=momentum)
     compare(ours, theirs, "x0", fixed, noisy)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize("strength", [0.0, 2.5])
+def test_edited_attention(scale, strength, noisy):
+    """The rule alone; what is edited is compared in `test_attention`."""
+    from diffusers import PerturbedAttentionGuidance as Theirs
+
+    generator = torch.Generator().manual_seed(0)
+    c, u, edited = torch.randn(3, 3, 2, 8, 8, generator=generator, dtype=torch.float64)
+
+    def network(x, sigma, condition, *, attention=None):
+        if attention is not None:
+            tokens = torch.zeros(1, 1, 4, 2)
+            assert attention(tokens, tokens, tokens, "middle.self") is not None
+        return edited if attention is not None else c if bool(condition["present.class"].all()) else u
+
+    condition = {"class": torch.zeros(3, dtype=torch.int64), "present.class": torch.ones(3).bool()}
+    parts = {
+        "conditional": Branch(network, condition),
+        "null": Branch(
+            lambda *given, **named: network(*given, **named),  # its own, so that it is called alone
+            {**condition, "present.class": torch.zeros(3).bool()},
+        ),
+    }
+    theirs = Theirs(
+        guidance_scale=scale,
+        perturbed_guidance_scale=strength,
+        perturbed_guidance_layers=[0],
+        perturbed_guidance_start=0.0,
+        perturbed_guidance_stop=1.0,
+    )
+    theirs.set_state(step=1, num_inference_steps=5, timestep=torch.tensor(0))
+    expected = theirs.forward(c, u, edited).pred
+    if scale == 1 and strength:  # theirs then adds the strength to the edited prediction, not to c
+        expected = expected + (c - edited)
+    ours = PerturbedAttention(scale=scale, strength=strength).bind(parts, SIGMAS)
+    torch.testing.assert_close(ours(noisy, torch.full((3,), 2.0, dtype=torch.float64)), expected)

@@ -1,0 +1,148 @@
+"""Ways of guiding by name, each with a schedule and an interval."""
+
+import math
+
+import pytest
+import torch
+
+from melies.diffusion import METHODS, WITH_NEGATIVE
+from melies.diffusion.adapt import FROM_X0, X0_FROM
+from melies.diffusion.guidance.bind import bind_rule, scale_table
+from melies.diffusion.guidance.frequency import FrequencyDecoupled, bands
+from melies.diffusion.guidance.measure import parallel
+from melies.diffusion.guidance.methods import guidance_of
+from melies.diffusion.guidance.negative import PerpendicularNegative, SignedNegative
+from melies.diffusion.guidance.projected import Projected
+from melies.diffusion.guidance.rescaled import Rescaled
+from melies.diffusion.guidance.zero_star import ZeroStar
+from melies.diffusion.noise import karras
+from melies.errors import UserError
+from melies.interfaces import Branch, Guidance
+
+SIGMAS = karras(6, 0.1, 10.0)
+PARAMETER = {"frequency": ":5", "windowed": ":2", "zero-star": ":0"}
+PLAIN = [name for name in METHODS if name not in ("perturbed", "smoothed", "plus-plus")]
+
+
+def at(sigma, count=3):
+    return torch.full((count,), sigma, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_name_is_a_guidance_that_follows_a_schedule(name):
+    scale = 0.4 if name == "plus-plus" else 3.0
+    made = guidance_of(
+        name + PARAMETER.get(name, ""), scale, schedule="linear", negative=name in WITH_NEGATIVE
+    )
+    assert isinstance(made, Guidance)
+    scales = made.scales[1] if name == "frequency" else made.scale
+    found = scales.on(SIGMAS)
+    assert found.mean().item() == pytest.approx(scale)
+    assert (found.diff() > 0).all()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_interval_is_the_condition_alone_outside(name, fixed, noisy):
+    parts = fixed("conditional", "null", *(("negative",) if name in WITH_NEGATIVE else ()))
+    method = {"frequency": "frequency:1", "signed": "signed:0", "perpendicular": "perpendicular:0"}.get(
+        name, name + PARAMETER.get(name, "")
+    )
+    made = guidance_of(method, 3.0, interval=(0.5, 5.0), negative=name in WITH_NEGATIVE)
+    denoise = made.bind(parts, SIGMAS)
+    for level in SIGMAS[:-1].tolist():
+        same = torch.equal(denoise(noisy, at(level)), parts["conditional"].denoiser.x0)
+        assert same == (not 0.5 < level <= 5)
+
+
+def test_parameters_reach_the_method():
+    assert guidance_of("rescaled:0.3", 2.0).share == 0.3
+    assert guidance_of("projected:0.2", 2.0).parallel_share == 0.2
+    assert guidance_of("zero-star:3", 2.0).zero_steps == 3
+    assert guidance_of("frequency:9", 2.0).scales == (9.0, 2.0)
+    assert guidance_of("perturbed:4", 2.0).strength == 4.0
+    assert guidance_of("signed:0.5", 2.0, negative=True).weight == 0.5
+    assert guidance_of("windowed:2", 2.0, negative=True).high == 2.0
+    assert math.isinf(guidance_of("smoothed", 2.0).blur)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"method": "plain", "scale": 0.5, "schedule": "linear"}, "cannot have the mean 0.5"),
+        ({"method": "plus-plus", "scale": 0.5, "interval": (0.0, 1.0)}, "CFG.. has no scale"),
+        ({"method": "signed", "scale": 2.0}, "needs something to avoid"),
+        ({"method": "windowed", "scale": 2.0, "negative": True}, "give windowed:NUMBER"),
+        ({"method": "plan", "scale": 2.0}, "did you mean 'plain'"),
+        ({"method": "plain", "scale": math.nan}, "scale = nan"),
+    ],
+)
+def test_what_cannot_be_is_refused(words, said):
+    with pytest.raises(UserError, match=said):
+        guidance_of(**words)
+
+
+# What the methods say of their space
+
+
+@pytest.mark.parametrize("space", FROM_X0)
+def test_linear_and_perpendicular_rules_act_the_same_in_every_space(space, fixed, noisy):
+    parts = fixed("conditional", "null", "negative")
+    into, back = FROM_X0[space], X0_FROM[space]
+    c, u, n = (into(noisy, at(2.0), branch.denoiser.x0) for branch in parts.values())
+    away = (n - u) - parallel(n - u, c - u)
+    for guidance, expected in (
+        (SignedNegative(scale=3.0, weight=2.0), u + 3 * (c - u) - 2 * (n - u)),
+        (PerpendicularNegative(scale=3.0, weight=2.0), u + 3 * ((c - u) - 2 * away)),
+    ):
+        found = guidance.bind(parts, SIGMAS)(noisy, at(2.0))
+        torch.testing.assert_close(found, back(noisy, at(2.0), expected))
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        ZeroStar(scale=3.0, zero_steps=0),
+        Projected(scale=3.0, largest_norm=1.0),
+        Rescaled(scale=3.0),
+        PerpendicularNegative(scale=3.0),
+    ],
+)
+def test_what_is_not_real_changes_nothing(guidance):
+    """Sequences (b, l, d) with padding: whatever is predicted there, the real rows are the same."""
+    generator = torch.Generator().manual_seed(0)
+    x, *predictions = torch.randn(4, 2, 5, 3, generator=generator, dtype=torch.float64)
+    valid = torch.tensor([[True, True, True, False, False], [True] * 5])
+    names = ("conditional", "null", "negative")[: 3 if isinstance(guidance, PerpendicularNegative) else 2]
+    found = []
+    for padding in (0.0, 7.0):
+        parts = {}
+        for name, x0 in zip(names, predictions, strict=False):
+            filled = torch.where(valid[..., None], x0, padding + x0)
+            parts[name] = Branch(lambda x, s, condition, x0=filled, *, attention=None: x0, {})
+        found.append(guidance.bind(parts, SIGMAS, valid=valid)(x, at(2.0, 2)))
+    torch.testing.assert_close(found[0][valid], found[1][valid])
+    cut = guidance.bind(parts, SIGMAS)(x, at(2.0, 2))
+    assert (cut[0, :3] - found[1][0, :3]).abs().max() > 1e-3
+
+
+def test_a_rule_of_ones_own_needs_only_a_function(fixed, noisy):
+    """The shared function is open: any rule over any branches, with scales by name."""
+    parts = fixed("conditional", "weak")
+    denoise = bind_rule(
+        lambda at: (at.x0["conditional"] + at.scale("push") * at.x0["weak"]) / 2,
+        lambda scales: ("conditional", "weak"),
+        {"push": scale_table([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], SIGMAS)},
+        parts,
+        SIGMAS,
+        method="half",
+    )
+    c, w = (branch.denoiser.x0 for branch in parts.values())
+    torch.testing.assert_close(denoise(noisy, at(float(SIGMAS[3]))), (c + 3 * w) / 2)
+
+
+def test_every_band_may_have_its_own_schedule(fixed, noisy):
+    parts = fixed("conditional", "null")
+    c, u = (branch.denoiser.x0 for branch in parts.values())
+    denoise = FrequencyDecoupled(scales=([1.0] * 3 + [4.0] * 3, [2.0] * 6)).bind(parts, SIGMAS)
+    early, late = (denoise(noisy, at(float(SIGMAS[step]))) for step in (0, 4))
+    torch.testing.assert_close(late - early, 3 * bands(c - u, 2)[0])
