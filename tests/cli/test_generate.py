@@ -1,6 +1,7 @@
 """Arguments reach the drawing as settings; pictures, grid and redrawing work with a real, tiny model."""
 
 import json
+import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from melies import checkpoint
 from melies.cli.generate import SETTINGS, Generate
 from melies.images.settings import DrawSettings
 
@@ -201,7 +203,10 @@ def test_ways_of_guiding_by_name(run, tiny_model):
         (["--guidance", "rescaled:x"], "guidance rescaled:x: 'x' is not a number"),
         (["--guidance", "zero-star:1.5"], "whole steps, not 1.5"),
         (["--guidance", "zero-star"], "ZeroStar does not fit the sampler 'dpmpp'; it fits euler, heun, ddim"),
-        (["--guidance", "signed"], "needs something to avoid; add --negative WORDS"),
+        (["--guidance", "signed"], "needs something to avoid; add --negative"),
+        (["--guidance", "autoguidance"], "'autoguidance' needs a weaker model; add --weak"),
+        (["--weak", "emoji"], "a weaker model has no part in the guidance 'plain'; add --guidance autogui"),
+        (["--guidance", "autoguidance", "--weak", "none"], "there is no model 'none'"),
         (["--guidance", "plus-plus", "--sampler", "ddim"], "CFG++ interpolates"),
         (["--guidance", "plus-plus", "--interval", "0", "1"], "CFG++ has no scale at which it is off"),
         (["--interval", "3", "1"], "(3, 1] is no interval of noise levels"),
@@ -211,3 +216,37 @@ def test_guidance_that_cannot_be(run, tiny_model, words, said):
     done = run("generate", "--class", "cat", "--model", str(tiny_model), "--steps", "2", "--quiet", *words)
     assert done.code == 2
     assert said in done.error
+
+
+def test_autoguidance_by_another_checkpoint(run, tiny_model):
+    """Beyond the model, away from a weaker one; it is drawn again only with the same weaker one."""
+    weaker = Path("weaker")
+    loaded = checkpoint.load(tiny_model)
+    for parameter in loaded.model.parameters():
+        parameter.data *= 0.9
+    checkpoint.save(weaker, loaded.model, ema=loaded.model.state_dict(), provenance={})
+    words = ("--class", "cat", "--count", "1", "--steps", "4", "--quiet", "--json", "--model")
+
+    def drawn(*given):
+        done = run("generate", *words, *given)
+        assert done.code == 0, done.error
+        return done.json["pictures"][0]
+
+    auto = ("--guidance", "autoguidance", "--weak", str(weaker))
+    pixels = [
+        np.asarray(Image.open(drawn(*given))).astype(int)
+        for given in (
+            (str(tiny_model), "--scale", "1"),
+            (str(weaker), "--scale", "1"),
+            (str(tiny_model), *auto, "--scale", "1"),
+            (str(tiny_model), *auto, "--scale", "0"),
+        )
+    ]
+    assert np.array_equal(pixels[0], pixels[2])
+    assert np.array_equal(pixels[1], pixels[3])
+    picture = drawn(str(tiny_model), *auto, "--scale", "3")
+    again = run("generate", "--from", picture, "--out", "again", "--quiet", "--json").json["pictures"][0]
+    assert Path(again).read_bytes() == Path(picture).read_bytes()
+    shutil.rmtree(weaker)
+    shutil.copytree(tiny_model / "checkpoint-64", weaker)
+    assert "'weaker' has other weights now" in run("generate", "--from", picture, "--quiet").error

@@ -16,7 +16,7 @@ from melies.optional import import_from
 
 FLAGS = {
     "generate": "allow-download batch class count eta from grid guidance init interval json mask model"
-    " negative out quiet sampler scale schedule seed steps strength",
+    " negative out quiet sampler scale schedule seed steps strength weak",
     "recipes": "json quiet",
     "reconstruct": "batch class json out quiet",
     "interpolate": "batch class json mix model out quiet steps",

@@ -72,6 +72,8 @@ class Generate:
     """Picture whose white part is painted anew; the rest of --init is kept."""
     model: Annotated[str, arg(metavar="MODEL")] = "emoji"
     """Name of a model (see `melies models`), or the path of a checkpoint."""
+    weak: Annotated[str | None, bare_arg(metavar="MODEL")] = None
+    """Weaker model of the same pictures, for --guidance autoguidance."""
     batch: int = 8
     """Pictures drawn at once; fewer need less memory."""
     source: Annotated[Path | None, bare_arg(name="from", metavar="PICTURE")] = None

@@ -45,11 +45,12 @@ METHODS = {
     "frequency": "melies.diffusion.guidance.methods:frequency",
     "perturbed": "melies.diffusion.guidance.methods:perturbed",
     "smoothed": "melies.diffusion.guidance.methods:smoothed",
+    "autoguidance": "melies.diffusion.guidance.methods:autoguidance",
     "signed": "melies.diffusion.guidance.methods:signed",
     "perpendicular": "melies.diffusion.guidance.methods:perpendicular",
     "windowed": "melies.diffusion.guidance.methods:windowed",
 }
-"""Each is `(scale[, parameter]) → guidance`, of what a model can do alone."""
+"""Each is `(scale[, parameter]) → guidance`."""
 
-WITH_NEGATIVE = ("signed", "perpendicular", "windowed")
-"""The methods that need a negative."""
+NEEDS = {"signed": "negative", "perpendicular": "negative", "windowed": "negative", "autoguidance": "weak"}
+"""The methods that need a branch beside the condition and its null, and which."""

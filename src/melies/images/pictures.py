@@ -14,12 +14,13 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from melies import checkpoint
+from melies.checkpoint import Loaded
 from melies.data.pixels import decode
 from melies.diffusion.guidance.methods import guidance_of
 from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
 from melies.images.families import Family, open_family
-from melies.images.generate import draw
+from melies.images.generate import draw, read_diffusion
 from melies.images.model import ImageDiffusion
 from melies.images.settings import (
     KEY,
@@ -42,7 +43,7 @@ MAX_SHEET_PIXELS = 16_000_000
 
 OF_DIFFUSION = (
     *("prompts", "negative", "scale", "guidance", "schedule", "interval", "steps", "sampler", "grid", "eta"),
-    *("init", "strength", "mask"),
+    *("init", "strength", "mask", "weak"),
 )
 """The settings that only a diffusion model draws by."""
 
@@ -82,8 +83,9 @@ def generate_files(
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
     family, weights = _load_for(settings, allow_download, say)
+    weak = _load_weak(settings, allow_download, say)
     inputs = read_inputs(settings)
-    digests = {name: digest_of(data) for name, data in inputs.items()}
+    digests = {name: digest_of(data) for name, data in inputs.items()} | _digest_of_weak(weak)
     started = time.perf_counter()
     written, sheets, sheet, notes = [], [], None, list(_unread(family, settings))
     side = family.model.shape[-1]
@@ -93,7 +95,7 @@ def generate_files(
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        pixels = _draw_indices(family, settings, indices, inputs, progress)
+        pixels = _draw_indices(family, weak, settings, indices, inputs, progress)
         if fits:
             sheets.append(pixels)
         for index, picture in zip(indices, pixels, strict=True):
@@ -149,11 +151,18 @@ def redraw_file(
             where=str(picture),
             remedy="use the version of the model that it was drawn with",
         )
+    weak = _load_weak(settings, allow_download, say)
+    if _digest_of_weak(weak).get("weak") != drawn.inputs.get("weak"):
+        raise UserError(
+            f"the weaker model {settings.weak!r} has other weights now",
+            where=str(picture),
+            remedy="use the version of the model that it was drawn with",
+        )
     inputs = find_inputs(drawn, picture)
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    pixels = _draw_indices(family, settings, indices, inputs, progress)
+    pixels = _draw_indices(family, weak, settings, indices, inputs, progress)
     said = describe(settings, index, weights=drawn.weights, inputs=drawn.inputs)
     path = _write_picture(out, pixels[index - first], said)
     seconds = time.perf_counter() - started
@@ -170,7 +179,12 @@ def _other_versions(drawn: Drawn) -> tuple[str, ...]:
 
 
 def _draw_indices(
-    family: Family, settings: DrawSettings, indices: range, inputs: Mapping[str, bytes], progress: Progress
+    family: Family,
+    weak: Loaded | None,
+    settings: DrawSettings,
+    indices: range,
+    inputs: Mapping[str, bytes],
+    progress: Progress,
 ) -> Tensor:
     seeds = [settings.seed_of(i) for i in indices]
     classes = [settings.class_of(i) for i in indices] if settings.classes else []
@@ -193,6 +207,7 @@ def _draw_indices(
         negative=settings.negative,
         scale=settings.scale,
         guidance=_guidance(settings),
+        weak=None if weak is None else weak.model,
         num_steps=settings.steps,
         sampler=settings.sampler,
         grid=settings.grid,
@@ -215,7 +230,6 @@ def _guidance(settings: DrawSettings) -> Guidance | None:
         settings.scale,
         schedule=settings.schedule,
         interval=settings.interval,
-        negative=bool(settings.negative),
     )
 
 
@@ -245,6 +259,20 @@ def _load_for(settings: DrawSettings, allow_download: bool, say: Callable[[str],
     if settings.prompts:
         model.load_text_encoder(allow_download=allow_download, say=say)
     return family, file_sha256(checkpoint.weights_file(family.loaded.folder))
+
+
+def _load_weak(settings: DrawSettings, allow_download: bool, say: Callable[[str], None]) -> Loaded | None:
+    """The weaker model, ready to draw by these settings; None where there is none."""
+    if settings.weak is None:
+        return None
+    loaded = read_diffusion(settings.weak)
+    if settings.prompts:
+        loaded.model.load_text_encoder(allow_download=allow_download, say=say)
+    return loaded
+
+
+def _digest_of_weak(weak: Loaded | None) -> dict[str, str]:
+    return {} if weak is None else {"weak": file_sha256(checkpoint.weights_file(weak.folder))}
 
 
 def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any]) -> Path:

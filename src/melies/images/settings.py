@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from melies.config import check_range, from_json, to_json
-from melies.diffusion import GRIDS, METHODS, SAMPLERS, SCHEDULES, WITH_NEGATIVE
+from melies.diffusion import GRIDS, METHODS, NEEDS, SAMPLERS, SCHEDULES
 from melies.errors import UserError, choose
 from melies.machine import versions
 from melies.version import __version__
@@ -58,6 +58,8 @@ class DrawSettings:
     """Picture whose white part is painted anew; the rest of `init` is kept."""
     model: str = "emoji"
     """Shipped model, or the path of a checkpoint."""
+    weak: str | None = None
+    """Weaker model of the same pictures, by name or path, for the guidance "autoguidance"."""
     batch: int = 8
     """Pictures drawn at once."""
 
@@ -86,9 +88,14 @@ class DrawSettings:
         choose(self.grid, GRIDS, "grid")
         choose(self.schedule.partition(":")[0], SCHEDULES, "schedule")
         method = choose(self.guidance.partition(":")[0], list(METHODS), "guidance")
-        if method in WITH_NEGATIVE and not self.negative:
+        needed = NEEDS.get(method, "")
+        if needed and not getattr(self, needed):
+            what = {"negative": "something to avoid", "weak": "a weaker model"}[needed]
+            raise UserError(f"the guidance {method!r} needs {what}", remedy=f"add --{needed}")
+        if self.weak and needed != "weak":
             raise UserError(
-                f"the guidance {method!r} needs something to avoid", remedy="add --negative WORDS"
+                f"a weaker model has no part in the guidance {method!r}",
+                remedy="add --guidance autoguidance",
             )
         if self.mask and not self.init:
             raise UserError("a mask needs a picture to keep the rest of", remedy="add --init PICTURE")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from melies.diffusion import METHODS, WITH_NEGATIVE
+from melies.diffusion import METHODS, NEEDS
 from melies.diffusion.adapt import FROM_X0, X0_FROM
 from melies.diffusion.guidance.bind import bind_rule, scale_table
 from melies.diffusion.guidance.frequency import FrequencyDecoupled, bands
@@ -31,9 +31,7 @@ def at(sigma, count=3):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_name_is_a_guidance_that_follows_a_schedule(name):
     scale = 0.4 if name == "plus-plus" else 3.0
-    made = guidance_of(
-        name + PARAMETER.get(name, ""), scale, schedule="linear", negative=name in WITH_NEGATIVE
-    )
+    made = guidance_of(name + PARAMETER.get(name, ""), scale, schedule="linear")
     assert isinstance(made, Guidance)
     scales = made.scales[1] if name == "frequency" else made.scale
     found = scales.on(SIGMAS)
@@ -43,11 +41,11 @@ def test_every_name_is_a_guidance_that_follows_a_schedule(name):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_interval_is_the_condition_alone_outside(name, fixed, noisy):
-    parts = fixed("conditional", "null", *(("negative",) if name in WITH_NEGATIVE else ()))
+    parts = fixed("conditional", "null", *((NEEDS[name],) if name in NEEDS else ()))
     method = {"frequency": "frequency:1", "signed": "signed:0", "perpendicular": "perpendicular:0"}.get(
         name, name + PARAMETER.get(name, "")
     )
-    made = guidance_of(method, 3.0, interval=(0.5, 5.0), negative=name in WITH_NEGATIVE)
+    made = guidance_of(method, 3.0, interval=(0.5, 5.0))
     denoise = made.bind(parts, SIGMAS)
     for level in SIGMAS[:-1].tolist():
         same = torch.equal(denoise(noisy, at(level)), parts["conditional"].denoiser.x0)
@@ -60,8 +58,8 @@ def test_parameters_reach_the_method():
     assert guidance_of("zero-star:3", 2.0).zero_steps == 3
     assert guidance_of("frequency:9", 2.0).scales == (9.0, 2.0)
     assert guidance_of("perturbed:4", 2.0).strength == 4.0
-    assert guidance_of("signed:0.5", 2.0, negative=True).weight == 0.5
-    assert guidance_of("windowed:2", 2.0, negative=True).high == 2.0
+    assert guidance_of("signed:0.5", 2.0).weight == 0.5
+    assert guidance_of("windowed:2", 2.0).high == 2.0
     assert math.isinf(guidance_of("smoothed", 2.0).blur)
 
 
@@ -70,8 +68,7 @@ def test_parameters_reach_the_method():
     [
         ({"method": "plain", "scale": 0.5, "schedule": "linear"}, "cannot have the mean 0.5"),
         ({"method": "plus-plus", "scale": 0.5, "interval": (0.0, 1.0)}, "CFG.. has no scale"),
-        ({"method": "signed", "scale": 2.0}, "needs something to avoid"),
-        ({"method": "windowed", "scale": 2.0, "negative": True}, "give windowed:NUMBER"),
+        ({"method": "windowed", "scale": 2.0}, "give windowed:NUMBER"),
         ({"method": "plan", "scale": 2.0}, "did you mean 'plain'"),
         ({"method": "plain", "scale": math.nan}, "scale = nan"),
     ],

@@ -1,7 +1,8 @@
 """The ways of guiding of `melies.diffusion.METHODS`: each is built from a scale and at most one number."""
 
-from melies.diffusion import METHODS, WITH_NEGATIVE
+from melies.diffusion import METHODS
 from melies.diffusion.guidance.attention import PerturbedAttention, SmoothedEnergy
+from melies.diffusion.guidance.autoguidance import Autoguidance
 from melies.diffusion.guidance.bind import Scale
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.diffusion.guidance.frequency import FrequencyDecoupled
@@ -22,7 +23,6 @@ def guidance_of(
     *,
     schedule: str = "static",
     interval: tuple[float, float] | None = None,
-    negative: bool = False,
 ) -> Guidance:
     """Guidance by name, of a mean scale, on a schedule of equal area, in an interval of noise levels.
 
@@ -31,16 +31,12 @@ def guidance_of(
         scale: The mean over the run, inside the interval or not; of CFG++ the mean of its λ.
         schedule: `NAME` or `NAME:parameter` of `melies.diffusion.SCHEDULES`.
         interval: σ_lo and σ_hi between which guidance is on.
-        negative: Whether there is a negative.
 
     Raises:
         UserError: If a name is unknown, a number is out of range, or what is asked does not go together.
     """
     make, parameter = read_named(method, METHODS, "guidance")
-    name = method.partition(":")[0]
-    if name in WITH_NEGATIVE and not negative:
-        raise UserError(f"the guidance {name!r} needs something to avoid", remedy="add --negative WORDS")
-    interpolates = name == "plus-plus"
+    interpolates = make is plus_plus
     if interpolates and interval is not None:
         raise UserError("CFG++ has no scale at which it is off", remedy="leave the interval out")
     scales: Scale = scale
@@ -98,6 +94,11 @@ def perturbed(scale: Scale, strength: float = 1.0) -> PerturbedAttention:
 def smoothed(scale: Scale, strength: float = 1.0) -> SmoothedEnergy:
     """Smoothed-energy guidance of all layers, with an infinite blur; the parameter is its strength."""
     return SmoothedEnergy(scale=scale, strength=strength)
+
+
+def autoguidance(scale: Scale) -> Autoguidance:
+    """Autoguidance."""
+    return Autoguidance(scale=scale)
 
 
 def signed(scale: Scale, weight: float = 1.0) -> SignedNegative:
