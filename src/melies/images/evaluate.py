@@ -9,43 +9,40 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from melies import checkpoint
 from melies.config import check_range
-from melies.data.emoji import read_emoji
-from melies.data.images import ImageSet, read_images
 from melies.data.places import FILES, find_or_make
-from melies.data.sets import held_split
-from melies.data.splits import split_by_hash
 from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
 from melies.files import file_sha256
+from melies.images.classifier import classify
 from melies.images.families import Family, family_of
 from melies.images.features import FeatureSpace, find_classifier, open_space
 from melies.images.generate import draw
+from melies.images.inside import REBUILT, measure_inside, measure_reconstruction
 from melies.images.judge import Judge, agreements, questions, read_judge
 from melies.images.model import ImageDiffusion
+from melies.images.quality import Pictures, measure_classes, measure_quality
+from melies.images.reference import (
+    LEAST,
+    MOST,
+    Asked,
+    Reference,
+    learned_of,
+    reference_of_classes,
+    reference_of_words,
+)
 from melies.images.sheets import spread, write_neighbours, write_sheet
 from melies.interfaces import Metric, PictureModel
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
 from melies.progress import Progress, silent
 from melies.report.record import Record, record_run, write_record
-from melies.rng import generator_for
-
-LEAST = 20
-"""Fewer pictures than this measure nothing."""
-
-MOST = 50_000
-"""More pictures than this make no number surer, and are held in memory at once."""
-
-PERHAPS_SEEN = "pictures that the model may have been trained on"
-"""What a set without a part for testing is compared with."""
 
 SHEET_ROWS, NEAR = 12, 16
 """Pictures of one group on its sheet, and pictures whose neighbours are shown."""
@@ -92,19 +89,6 @@ class EvaluateSettings:
             check_range("scales", scale, low=0, high=1_000)
 
 
-class Asked(NamedTuple):
-    """Pictures to ask for, as real rows whose words or classes become the prompts."""
-
-    rows: ImageSet
-    prompts: list[str]
-    classes: list[str]
-
-    @property
-    def titles(self) -> list[str]:
-        """What the figures write beside each picture: its words or class, or its number."""
-        return self.prompts or self.classes or [str(number) for number in range(len(self.rows))]
-
-
 def evaluate_files(
     settings: EvaluateSettings,
     out: Path,
@@ -127,18 +111,24 @@ def evaluate_files(
     loaded = checkpoint.load(settings.model)
     family = family_of(loaded, num_steps=settings.steps, sampler=settings.sampler)
     model = loaded.model
+    chosen = {"count": settings.count, "seed": settings.seed, "progress": progress}
     by_words = isinstance(model, ImageDiffusion) and model.config.text is not None
     if by_words:
         model.load_text_encoder(allow_download=allow_download, say=say)
         judge = read_judge(settings.judge or "emoji-judge")
-        real, groups = _of_words(settings, model, judge, progress)
-        reference = "training pictures" if "held-out" in groups else PERHAPS_SEEN
+        reference, groups = reference_of_words(settings.data, model, judge, **chosen)
         usual = "emoji-features"
     else:
         prepared = _set_of(settings, loaded, family.model)
+        if settings.data is None and prepared is None:
+            raise UserError(
+                "it does not say which pictures it has learned",
+                where=settings.model,
+                remedy="give --data PATH",
+            )
+        source = find_or_make(prepared or "", settings.data, progress=progress)
         judge, usual = _of_set(settings, family.model, prepared)
-        real, groups, split = _of_classes(settings, family.model, prepared, progress)
-        reference = PERHAPS_SEEN if split is None else f"{split} pictures"
+        reference, groups = reference_of_classes(source, family.model, **chosen)
     if settings.features is None and settings.weights is not None:
         raise UserError("which network are the weights of?", remedy="--features inception, or another")
     space = open_space(settings.features or usual, settings.weights, allow_download=allow_download, say=say)
@@ -149,8 +139,13 @@ def evaluate_files(
             where=str(settings.data or "data"),
             remedy=f"bring at least {LEAST}",
         )
-    real_features = space(real.pixels, progress=progress)
-    asked_of = {name: questions(judge, asked.rows) for name, asked in groups.items()} if judge else {}
+    real = Pictures(reference.pictures.pixels, space(reference.pictures.pixels, progress=progress))
+    learned = learned_of(reference, space, real, progress)
+    own = [] if by_words else _own(family, reference, settings.seed)
+    real_verdict = classify(judge.model, real.pixels) if judge and class_names(judge) else None
+    asked_of = {}
+    if judge is not None and (by_words or family.model.classes):
+        asked_of = {name: questions(judge, asked.rows) for name, asked in groups.items()}
     notes = _notes(settings, loaded, judge)
     sizes = {name: len(asked.rows) for name, asked in groups.items()}
     records, sheets, near, floors = {}, {}, {}, []
@@ -164,16 +159,20 @@ def evaluate_files(
             else:
                 drawn = _sample(family, asked, settings, progress)
             if name == first:
-                features = space(drawn, progress=progress)
-                metrics += _distances(features, real_features, space, settings.seed, floors)
+                pictures = Pictures(drawn, space(drawn, progress=progress))
+                metrics += _distances(pictures.features, real.features, space, settings.seed, floors)
+                metrics += measure_quality(pictures, real, learned=learned, seed=settings.seed, say=say)
+                if judge is not None and real_verdict is not None:
+                    verdict, classes = classify(judge.model, drawn), class_names(judge)
+                    metrics += measure_classes(verdict, real_verdict, classes, seed=settings.seed)
                 near[scale] = drawn[spread(len(drawn), NEAR)]
-            if judge is not None:
+            if judge is not None and name in asked_of:
                 metrics += agreements(judge, name, asked_of[name], drawn, seed=settings.seed)
             sheets[scale][name] = drawn[spread(len(drawn), SHEET_ROWS)]
         records[scale] = record_run(
             _plain(settings.model) + (f", scale {scale:g}" if guided else ""),
-            metrics,
-            data={"reference": reference, "real": len(real), **sizes},
+            [*metrics, *own],
+            data={"reference": reference.title, "real": len(real.pixels), **sizes},
             command=command,
             duration_s=time.perf_counter() - begun,
             notes={"scale": scale, **notes} if guided else notes,
@@ -188,62 +187,10 @@ def evaluate_files(
         titles = [asked.titles[place] for place in places.tolist()]
         write_sheet(out / f"{name}.png", asked.rows.pixels[places], columns, titles)
     near_titles = [groups[first].titles[place] for place in spread(len(groups[first].rows), NEAR).tolist()]
-    found = nearest(space(near[best]), real_features, k=3)
-    write_neighbours(out / "neighbours.png", near[best], real.pixels, found, near_titles)
+    known = real if learned is None else learned.pictures
+    found = nearest(space(near[best]), known.features, k=3)
+    write_neighbours(out / "neighbours.png", near[best], known.pixels, found, near_titles)
     return records[best]
-
-
-def _of_words(
-    settings: EvaluateSettings, model: ImageDiffusion, judge: Judge, progress: Progress
-) -> tuple[ImageSet, dict[str, Asked]]:
-    emoji = read_emoji(settings.data, size=model.config.size, progress=progress)
-    training = emoji.training()
-    if training.texts is None:
-        raise UserError(
-            "the pictures have no texts to draw from",
-            where=str(settings.data),
-            remedy="add a metadata.jsonl with `text`",
-        )
-    groups = {"seen": _words(_some(_unknown_to(judge.loaded.provenance, training), settings))}
-    if emoji.held_out.any():
-        groups["held-out"] = _words(_some(emoji.unseen(), settings))
-    return training, groups
-
-
-def _unknown_to(provenance: Mapping[str, Any], pictures: ImageSet) -> ImageSet:
-    """The pictures that a judge was not trained on, so that it is as sure of them as of drawn ones.
-
-    All of them where it does not say, or where they would be too few to measure with: then they are
-    somebody's own, which it does not know anyhow.
-    """
-    left_out = provenance.get("left_out")
-    if left_out is None:
-        return pictures
-    unknown = split_by_hash(list(pictures.texts or ()), **left_out)
-    return pictures.subset(unknown) if int(unknown.sum()) >= LEAST else pictures
-
-
-def _of_classes(
-    settings: EvaluateSettings, model: PictureModel, prepared: str | None, progress: Progress
-) -> tuple[ImageSet, dict[str, Asked], str | None]:
-    """Of a set with a part that is not trained on only that part, which is named too."""
-    if settings.data is None and prepared is None:
-        raise UserError(
-            "it does not say which pictures it has learned",
-            where=settings.model,
-            remedy="give --data PATH",
-        )
-    source = find_or_make(prepared or "", settings.data, progress=progress)
-    channels, size, _ = model.shape
-    split = held_split(source)
-    real = read_images(source, size=size, channels=channels, split=split, progress=progress)
-    chosen = _some(real, settings)
-    names = []
-    if model.classes:
-        if chosen.labels is None or not set(chosen.classes) <= set(model.classes):
-            raise UserError("the classes of the pictures are not those of the model", where=str(source))
-        names = [chosen.classes[label] for label in chosen.labels.tolist()]
-    return real, {split or "seen": Asked(chosen, [], names)}, split
 
 
 def _set_of(settings: EvaluateSettings, loaded: checkpoint.Loaded, model: PictureModel) -> str | None:
@@ -264,24 +211,22 @@ def _of_set(
         role: find_classifier(role, classes=model.classes, shape=model.shape, prepared=prepared or "")
         for role in ("judge", "features")
     }
-    if not model.classes:
-        if settings.judge is not None:
-            raise UserError("the model is asked for no class, so there is nothing to judge", where="--judge")
-        return None, here["features"] or "pixels"
     name = settings.judge or here["judge"]
     return None if name is None else read_judge(name), here["features"] or "pixels"
 
 
-def _words(rows: ImageSet) -> Asked:
-    texts = rows.texts or ()
-    styles = [str(row.get("style", "")) for row in rows.rows]
-    prompts = [f"{text}, {style}" if style else text for text, style in zip(texts, styles, strict=True)]
-    return Asked(rows, prompts, [])
+def _own(family: Family, reference: Reference, seed: int) -> list[Metric]:
+    """What autoencoders have beside what they draw."""
+    if family.loaded.kind not in REBUILT:
+        return []
+    unseen = reference.unseen or reference.pictures
+    metrics = measure_reconstruction(family, reference.train, unseen, seed=seed)
+    return metrics + measure_inside(family, reference.train, unseen, seed=seed)
 
 
-def _some(pictures: ImageSet, settings: EvaluateSettings) -> ImageSet:
-    order = torch.randperm(len(pictures), generator=generator_for(settings.seed, "evaluate"))
-    return pictures.subset(order[: settings.count].sort().values)
+def class_names(judge: Judge) -> tuple[str, ...]:
+    """The classes that a judge knows pictures by; none where it answers other questions."""
+    return next((head.classes for head in judge.model.config.heads if head.name == "class"), ())
 
 
 def _draw(

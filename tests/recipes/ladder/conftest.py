@@ -19,8 +19,9 @@ def quick(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("melies.recipes.ladder.plan.time_stage", lambda *args, **fields: SPEED)
     monkeypatch.setattr("melies.recipes.ladder.own.STEPS", (2, 4))
-    for name, value in (("FEW", 4), ("WEIGHED", 8), ("DRAWS", 4), ("MOST_PER_STEPS", 50)):
-        monkeypatch.setattr(f"melies.recipes.ladder.own.{name}", value)
+    monkeypatch.setattr("melies.recipes.ladder.own.MOST_PER_STEPS", 50)
+    for name, value in (("FEW", 4), ("WEIGHED", 8), ("DRAWS", 4)):
+        monkeypatch.setattr(f"melies.images.inside.{name}", value)
     for name, value in (("NUM_CANDIDATES", 16), ("NUM_STARTS", 2), ("FIRST_STEPS", 2), ("MORE_STEPS", 4)):
         monkeypatch.setattr(f"melies.gan.project.{name}", value)
     monkeypatch.setattr("melies.recipes.ladder.yardstick.MOST_EPOCHS", 1)

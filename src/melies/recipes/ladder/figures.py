@@ -9,10 +9,10 @@ from torch import Tensor
 
 from melies.data.images import ImageSet
 from melies.images.families import Family
+from melies.images.inside import labels_of
 from melies.images.mix import mixed
 from melies.metrics.neighbours import nearest
 from melies.recipes.ladder.drawn import Drawn
-from melies.recipes.ladder.own import labels_of
 from melies.recipes.ladder.yardstick import Yardstick
 from melies.report.figure import grid, neighbours_figure
 from melies.report.plot import map_figure

@@ -1,5 +1,6 @@
 """The numbers of a rung: those that all rungs share, on one yardstick."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -7,15 +8,10 @@ from torch import nn
 
 from melies.images.classifier import classify
 from melies.images.families import Family
+from melies.images.quality import Learned, Pictures, measure_classes, measure_quality
 from melies.interfaces import Metric
 from melies.metrics.agreement import agreement
-from melies.metrics.inception import measure_inception_score
 from melies.metrics.measure import measure
-from melies.metrics.memorisation import measure_memorisation
-from melies.metrics.modes import measure_modes
-from melies.metrics.neighbours import nearest
-from melies.metrics.spectrum import high_power, measure_sharpness
-from melies.metrics.variety import measure_variety
 from melies.recipes.ladder.drawn import Drawn
 from melies.recipes.ladder.train import speeds
 from melies.recipes.ladder.yardstick import Yardstick
@@ -41,37 +37,33 @@ REAL = {
 """Shared measure → what it reads of real pictures."""
 
 
-def measure_drawn(drawn: Drawn, yard: Yardstick, *, seed: int) -> list[Metric]:
+def measure_drawn(
+    drawn: Drawn, yard: Yardstick, *, seed: int, say: Callable[[str], None] = print
+) -> list[Metric]:
     """Distances with their floors, what the judge sees, variety, copies of training pictures, and blur."""
     features = yard.space(drawn.pixels)
     metrics = yard.distances(features, seed=seed)
     metrics += judged(drawn, yard, seed=seed)
-    metrics += measure_variety(features, yard.test_features, seed=seed)
-    to_training = nearest(features, yard.train_features).distances[:, 0]
-    metrics += measure_memorisation(to_training, yard.held_out, seed=seed)
-    metrics += measure_sharpness(high_power(drawn.pixels), high_power(yard.test.pixels), seed=seed)
-    return metrics
+    return metrics + measure_quality(
+        Pictures(drawn.pixels, features),
+        Pictures(yard.test.pixels, yard.test_features),
+        learned=Learned(Pictures(yard.train.pixels, yard.train_features), yard.held_out),
+        seed=seed,
+        say=say,
+    )
 
 
 def judged(drawn: Drawn, yard: Yardstick, *, seed: int) -> list[Metric]:
     """How often the judge sees the class that was asked for, which classes it sees, and how surely."""
     verdict = classify(yard.judge.model, drawn.pixels)
-    seen, classes = verdict.predicted["class"], yard.test.classes
-    modes = measure_modes(seen, classes, seed=seed)
-    real = measure_modes(yard.test_seen, classes, seed=seed)
-    metrics = [
-        modes.least,
-        real.least._replace(name="least frequent class, real"),
-        modes.entropy,
-        measure_inception_score(verdict.probability["class"], seed=seed),
-    ]
+    metrics = measure_classes(verdict, yard.real, yard.test.classes, seed=seed)
     if drawn.labels is None or yard.test.labels is None:
         return metrics
     found = agreement(
         "conditional accuracy",
-        predicted=seen,
+        predicted=verdict.predicted["class"],
         asked=drawn.labels,
-        real_predicted=yard.test_seen,
+        real_predicted=yard.real.predicted["class"],
         real_labels=yard.test.labels,
         seed=seed,
     )

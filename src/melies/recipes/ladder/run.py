@@ -190,7 +190,7 @@ class _Climb:
         family, seed = self._open(name), self.settings.seed
         drawn = draw_many(family, self.settings.num_drawn, seed=seed)
         write_drawn(self._drawn_file(name), drawn)
-        metrics = measure_drawn(drawn, self.yard, seed=seed)
+        metrics = measure_drawn(drawn, self.yard, seed=seed, say=self.job.say)
         log = log_of(self.training.out / name)
         metrics += measure_training(family, log, seconds=seconds, drawn=drawn, seed=seed)
         return metrics + measure_own(family, self.yard, log, self.settings)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from melies.data.images import ImageSet
 from melies.images.families import Family
+from melies.images.inside import measure_posterior
 from melies.interfaces import Metric
-from melies.recipes.ladder.own import latent_use
 
 SWEEP = "vae-beta"
 """The record of the sweep."""
@@ -16,5 +16,5 @@ def measure_sweep(families: Mapping[float, Family], test: ImageSet, *, seed: int
     return [
         metric._replace(name=f"{metric.name}, β = {beta:g}")
         for beta, family in families.items()
-        for metric in latent_use(family, test, seed=seed)
+        for metric in measure_posterior(family, test, seed=seed)
     ]

@@ -10,7 +10,7 @@ from melies.checkpoint import newest_checkpoint
 from melies.data.images import ImageSet
 from melies.data.sets import Parts
 from melies.errors import UserError
-from melies.images.classifier import classify
+from melies.images.classifier import Verdict, classify
 from melies.images.features import FeatureSpace, find_classifier, open_space
 from melies.images.judge import Judge, read_judge
 from melies.interfaces import Metric
@@ -55,7 +55,7 @@ class Yardstick:
     test_features: Float[Tensor, "m d"]
     held_out: Float[Tensor, " m"]
     """Distance of each test picture to its nearest training picture."""
-    test_seen: Int64[Tensor, " m"]
+    real: Verdict
     """What the judge sees in the test pictures."""
     floors: list[Metric] = field(default_factory=list)
     """What the distances read of real pictures in place of drawn ones, once it is known."""
@@ -120,7 +120,7 @@ def build_yardstick(settings: LadderSettings, parts: Parts, job: Job) -> Yardsti
         train_features=train_features,
         test_features=test_features,
         held_out=nearest(test_features, train_features).distances[:, 0],
-        test_seen=classify(judge.model, parts.test.pixels).predicted["class"],
+        real=classify(judge.model, parts.test.pixels),
     )
 
 
