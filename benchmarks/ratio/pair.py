@@ -18,6 +18,8 @@ from melies.metrics.interval import bootstrap, percentile_interval
 AT_LEAST_AS_FAST = 0.97
 """Lower end of the interval from which a ratio counts as "at least 1.0×"."""
 
+_LEAST_S = 0.02
+"""A timing runs its function as often as this takes: of one in microseconds it would be the cold start."""
 _REST_S = 0.05
 """Pause before each timing: the threads of the other side's library look for work before they sleep."""
 
@@ -62,21 +64,26 @@ def time_in_turn(pair: Pair, *, rounds: int, warm_up: int = 2) -> Timings:
     """Time both `rounds` times, the first mover changing every round, after some runs that do not count."""
     sides = {"ours": pair.ours, "theirs": pair.theirs}
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    quickest, repeats = float("inf"), 1
     for turn in range(-warm_up, rounds):
+        if turn == 0:
+            repeats = max(1, round(_LEAST_S / quickest))
         for side in ("ours", "theirs") if turn % 2 == 0 else ("theirs", "ours"):
             time.sleep(_REST_S)
-            spent = _seconds(sides[side])
+            spent = _seconds(sides[side], repeats)
+            quickest = min(quickest, spent)
             if turn >= 0:
                 seconds[side].append(spent)
     return Timings(name=pair.name, ours_s=tuple(seconds["ours"]), theirs_s=tuple(seconds["theirs"]))
 
 
-def _seconds(function: Callable[[], Tensor]) -> float:
+def _seconds(function: Callable[[], Tensor], repeats: int = 1) -> float:
     settle()
     start = time.perf_counter()
-    function()
+    for _ in range(repeats):
+        function()
     settle()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / repeats
 
 
 def settle() -> None:

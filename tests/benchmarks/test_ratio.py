@@ -192,7 +192,7 @@ def test_the_command_writes_records_and_says_what_is_kept(tmp_path, capsys, monk
 
     from melies.nn.unet import UNetConfig
 
-    monkeypatch.setattr(pair, "_seconds", lambda function: 1.0)
+    monkeypatch.setattr(pair, "_seconds", lambda function, repeats: 1.0)
     monkeypatch.setattr(sampling, "overhead", lambda *args, rounds: [0.05] * rounds)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     shape = UNetConfig(size=8, widths=(8,), blocks=1, attention=(8,), head_dim=8, num_classes=10)

@@ -18,11 +18,11 @@ Settings = TypeVar("Settings")
 ABOUT = (
     "Measure a model (its name, or the path of a checkpoint) against real pictures, each number with its 95 %"
     " interval and what it reads of real pictures. The record and its figures go into --out.\n\n"
-    "Of any family: Fréchet and kernel distance, precision, recall, density, coverage; Vendi score and distance"
-    " of pairs; what an independent classifier sees: agreement with the prompts or classes, inception-style"
-    " score, least frequent class; copies of training pictures, and detail. Of autoencoders also PSNR and SSIM"
-    " of reconstructions and the gap to training pictures; active units, KL and importance-weighted likelihood"
-    " of a VAE; use and perplexity of a codebook."
+    "Of any family: Fréchet and kernel distance, precision, recall, density, coverage; Vendi score and"
+    " distance of pairs; what an independent classifier sees: agreement with the prompts or classes,"
+    " inception-style score, least frequent class; copies of training pictures, and detail. Of autoencoders"
+    " also PSNR and SSIM of reconstructions and the gap to training pictures; active units, KL and"
+    " importance-weighted likelihood of a VAE; use and perplexity of a codebook."
 )
 EXAMPLES = (
     "melies evaluate emoji",

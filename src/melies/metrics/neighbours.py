@@ -15,7 +15,11 @@ from melies.metrics.features import (
     column_blocks,
     row_blocks,
     squared_distances,
+    squared_lengths,
 )
+
+_SPARE = 4
+"""Candidates beyond those asked for, whose distance bounds that of all others."""
 
 
 class Neighbours(NamedTuple):
@@ -37,7 +41,7 @@ class DistanceSummary(NamedTuple):
 
 
 def nearest(queries: Features, references: Features, k: int = 1) -> Neighbours:
-    """The k nearest references (m, d) of each query (n, d); memory does not grow with m.
+    """The k nearest references (m, d) of each query (n, d); memory grows as the features do, not as n·m.
 
     Raises:
         ValueError: If the dimensions differ or k < 1.
@@ -84,6 +88,7 @@ def copied(
 
 
 def _search(queries: Tensor, references: Tensor, k: int, *, same: bool) -> Neighbours:
+    """Single precision finds candidates; their exact distances say in which rows it may have missed one."""
     if k < 1:
         raise ValueError(f"need k ≥ 1, got {k}")
     available = len(references) - same
@@ -94,23 +99,68 @@ def _search(queries: Tensor, references: Tensor, k: int, *, same: bool) -> Neigh
         )
     # Distances do not change when both sets move; near the origin the matrix product loses least.
     centre = references.mean(0, dtype=torch.float64)
+    own = torch.arange(len(queries), device=queries.device) if same else None
+    num = min(available, k + _SPARE)
+    candidates = _candidates(queries, references, num, centre, torch.float32, own)
+    found = _in_order(queries, references, candidates.indices)
+    found = Neighbours(found.indices[:, :k], found.distances[:, :k])
+    if num == available:
+        return found
+    missed = candidates.distances.amax(1) - _most_error(queries, references, centre)
+    sure = (found.distances[:, -1].square() < missed) & missed.isfinite()
+    unsure = (~sure).nonzero()[:, 0]
+    if len(unsure):
+        rows = queries[unsure]
+        surer = _candidates(rows, references, k, centre, torch.float64, None if own is None else own[unsure])
+        again = _in_order(rows, references, surer.indices)
+        found.indices[unsure], found.distances[unsure] = again.indices, again.distances
+    return found
+
+
+def _candidates(
+    queries: Tensor, references: Tensor, num: int, centre: Tensor, dtype: torch.dtype, own: Tensor | None
+) -> Neighbours:
+    """The `num` nearest by squared distances of that precision, in no order.
+
+    Args:
+        queries: (n, d).
+        references: (m, d).
+        num: How many.
+        centre: Subtracted from both.
+        dtype: Of the matrix products.
+        own: (n,): row of the references that is the query itself and does not count; None where none is.
+    """
     found = Neighbours(
-        torch.zeros(len(queries), k, dtype=torch.int64, device=queries.device),
-        torch.full((len(queries), k), torch.inf, dtype=torch.float64, device=queries.device),
+        torch.zeros(len(queries), num, dtype=torch.int64, device=queries.device),
+        torch.full((len(queries), num), torch.inf, dtype=dtype, device=queries.device),
     )
+    moved = (references - centre).to(dtype)
     width = queries.shape[1]
     for rows in row_blocks(len(queries), width):
-        centred = queries[rows].double() - centre
-        if same:
-            tile = squared_distances(centred, centred)
-            tile.diagonal().fill_(torch.inf)
-            _keep_nearest(found, rows, rows, tile)
-        for columns in column_blocks(len(references), width, start=rows.stop if same else 0):
-            tile = squared_distances(centred, references[columns].double() - centre)
+        part = (queries[rows] - centre).to(dtype)
+        for columns in column_blocks(len(references), width):
+            tile = squared_distances(part, moved[columns])
+            if own is not None:
+                here = own[rows] - columns.start
+                among = ((here >= 0) & (here < tile.shape[1])).nonzero()[:, 0]
+                tile[among, here[among]] = torch.inf
             _keep_nearest(found, rows, columns, tile)
-            if same:  # each pair is computed once
-                _keep_nearest(found, columns, rows, tile.T)
-    return _in_order(queries, references, found.indices)
+    return found
+
+
+def _most_error(queries: Tensor, references: Tensor, centre: Tensor) -> Float[Tensor, " n"]:
+    """What squared distances by a matrix product in single precision may be wrong by, at most.
+
+    Source: Higham (2002), "Accuracy and stability of numerical algorithms", eq. 3.4, of both squares
+    and of twice the product.
+    """
+    width = queries.shape[1]
+
+    def squares(rows: Tensor) -> Tensor:
+        return torch.cat([squared_lengths(rows[part] - centre) for part in row_blocks(len(rows), width)])
+
+    error = 2 * (width + 4) * torch.finfo(torch.float32).eps / 2
+    return error * (squares(queries) + squares(references).amax())
 
 
 def _keep_nearest(found: Neighbours, rows: slice, columns: slice, tile: Float[Tensor, "n m"]) -> None:
