@@ -44,6 +44,7 @@ def test_options_are_those_that_were_promised(run, verb):
     assert done.code == 0
     assert flags_of(done.out) == FLAGS[verb]
     assert f"usage: melies {verb} " in done.out
+    assert "None" not in done.out  # what is nothing is left out
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])

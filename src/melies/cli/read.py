@@ -71,9 +71,17 @@ def read_arguments(
             )
     except SystemExit as stop:
         if not stop.code:
-            print("\n".join(_fit(line.rstrip()) for line in helped.getvalue().splitlines()))
+            print("\n".join(_fit(line.rstrip()) for line in _without_none(helped.getvalue()).splitlines()))
             raise
         raise _one_sentence(_ANSI.sub("", said.getvalue()), verb) from None
+
+
+def _without_none(shown: str) -> str:
+    """What may be left out is an option of its type, and a default of nothing needs no saying."""
+    shown = re.sub(r"\{None\}\|(\S+)(?=  )", rf"\1{' ' * len('{None}|')}", shown)  # the columns stay
+    shown = re.sub(r"\{None\}\|", "", shown)
+    gap = rf"(?:\s|{_ANSI.pattern})*"
+    return re.sub(rf"{gap}\(default:{gap}(?:None)?{gap}\)", "", shown)
 
 
 def _fit(line: str) -> str:
