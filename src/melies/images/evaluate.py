@@ -16,16 +16,16 @@ from torch import Tensor
 
 from melies import checkpoint
 from melies.config import check_range
-from melies.data.places import FILES, find_or_make
 from melies.diffusion import SAMPLERS
 from melies.errors import UserError, choose
 from melies.files import file_sha256
 from melies.images.classifier import classify
-from melies.images.families import Family, family_of
-from melies.images.features import FeatureSpace, find_classifier, open_space
+from melies.images.families import Family
+from melies.images.features import FeatureSpace
 from melies.images.generate import draw
 from melies.images.inside import REBUILT, measure_inside, measure_reconstruction
-from melies.images.judge import Judge, agreements, questions, read_judge
+from melies.images.instruments import open_instruments, short_name
+from melies.images.judge import Judge, agreements, questions
 from melies.images.model import ImageDiffusion
 from melies.images.quality import Pictures, measure_classes, measure_quality
 from melies.images.reference import (
@@ -34,11 +34,9 @@ from melies.images.reference import (
     Asked,
     Reference,
     learned_of,
-    reference_of_classes,
-    reference_of_words,
 )
 from melies.images.sheets import spread, write_neighbours, write_sheet
-from melies.interfaces import Metric, PictureModel
+from melies.interfaces import Metric
 from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
 from melies.metrics.neighbours import nearest
 from melies.progress import Progress, silent
@@ -108,53 +106,38 @@ def evaluate_files(
     Raises:
         UserError: If the model, a classifier or the data is not found, or they do not fit.
     """
-    loaded = checkpoint.load(settings.model)
-    family = family_of(loaded, num_steps=settings.steps, sampler=settings.sampler)
-    model = loaded.model
-    chosen = {"count": settings.count, "seed": settings.seed, "progress": progress}
-    by_words = isinstance(model, ImageDiffusion) and model.config.text is not None
-    if by_words:
-        model.load_text_encoder(allow_download=allow_download, say=say)
-        judge = read_judge(settings.judge or "emoji-judge")
-        reference, groups = reference_of_words(settings.data, model, judge, **chosen)
-        usual = "emoji-features"
-    else:
-        prepared = _set_of(settings, loaded, family.model)
-        if settings.data is None and prepared is None:
-            raise UserError(
-                "it does not say which pictures it has learned",
-                where=settings.model,
-                remedy="give --data PATH",
-            )
-        source = find_or_make(prepared or "", settings.data, progress=progress)
-        judge, usual = _of_set(settings, family.model, prepared)
-        reference, groups = reference_of_classes(source, family.model, **chosen)
-    if settings.features is None and settings.weights is not None:
-        raise UserError("which network are the weights of?", remedy="--features inception, or another")
-    space = open_space(settings.features or usual, settings.weights, allow_download=allow_download, say=say)
-    first = next(iter(groups))
-    if len(groups[first].rows) < LEAST:
-        raise UserError(
-            f"{len(groups[first].rows)} real pictures are too few to measure with",
-            where=str(settings.data or "data"),
-            remedy=f"bring at least {LEAST}",
-        )
-    real = Pictures(reference.pictures.pixels, space(reference.pictures.pixels, progress=progress))
+    tools = open_instruments(
+        settings.model,
+        count=settings.count,
+        seed=settings.seed,
+        data=settings.data,
+        judge=settings.judge,
+        features=settings.features,
+        weights=settings.weights,
+        num_steps=settings.steps,
+        sampler=settings.sampler,
+        allow_download=allow_download,
+        progress=progress,
+        say=say,
+    )
+    family, loaded, model = tools.family, tools.loaded, tools.loaded.model
+    reference, groups, first = tools.reference, tools.groups, tools.first
+    judge, space, real, guided = tools.judge, tools.space, tools.real, tools.guided
     learned = learned_of(reference, space, real, progress)
-    own = [] if by_words else _own(family, reference, settings.seed)
+    own = [] if tools.by_words else _own(family, reference, settings.seed)
     real_verdict = classify(judge.model, real.pixels) if judge and class_names(judge) else None
     asked_of = {}
-    if judge is not None and (by_words or family.model.classes):
+    if judge is not None and (tools.by_words or family.model.classes):
         asked_of = {name: questions(judge, asked.rows) for name, asked in groups.items()}
     notes = _notes(settings, loaded, judge)
     sizes = {name: len(asked.rows) for name, asked in groups.items()}
     records, sheets, near, floors = {}, {}, {}, []
-    guided = isinstance(model, ImageDiffusion) and (by_words or bool(model.config.classes))
     for scale in settings.scales if guided else (1.0,):
         begun = time.perf_counter()
         metrics, sheets[scale] = [], {}  # of a group only what the figures show stays in memory
         for name, asked in groups.items():
             if guided:
+                assert isinstance(model, ImageDiffusion)
                 drawn = _draw(model, asked, scale, settings, progress)
             else:
                 drawn = _sample(family, asked, settings, progress)
@@ -170,7 +153,7 @@ def evaluate_files(
                 metrics += agreements(judge, name, asked_of[name], drawn, seed=settings.seed)
             sheets[scale][name] = drawn[spread(len(drawn), SHEET_ROWS)]
         records[scale] = record_run(
-            _plain(settings.model) + (f", scale {scale:g}" if guided else ""),
+            short_name(settings.model) + (f", scale {scale:g}" if guided else ""),
             [*metrics, *own],
             data={"reference": reference.title, "real": len(real.pixels), **sizes},
             command=command,
@@ -191,28 +174,6 @@ def evaluate_files(
     found = nearest(space(near[best]), known.features, k=3)
     write_neighbours(out / "neighbours.png", near[best], known.pixels, found, near_titles)
     return records[best]
-
-
-def _set_of(settings: EvaluateSettings, loaded: checkpoint.Loaded, model: PictureModel) -> str | None:
-    """The prepared set that a model has learned: by the data given, its recipe or name, or its classes."""
-    told = [loaded.provenance.get("recipe"), _plain(settings.model)]
-    if settings.data is not None:
-        told = [settings.data.name]
-    judge = find_classifier("judge", classes=model.classes, shape=model.shape) or ""
-    told.append(judge.removesuffix("-judge"))
-    return next((name for name, file in FILES.items() if name in told or file in told), None)
-
-
-def _of_set(
-    settings: EvaluateSettings, model: PictureModel, prepared: str | None
-) -> tuple[Judge | None, str]:
-    """The judge that is asked for or is here for the set, and the features that are here; else pixels."""
-    here = {
-        role: find_classifier(role, classes=model.classes, shape=model.shape, prepared=prepared or "")
-        for role in ("judge", "features")
-    }
-    name = settings.judge or here["judge"]
-    return None if name is None else read_judge(name), here["features"] or "pixels"
 
 
 def _own(family: Family, reference: Reference, seed: int) -> list[Metric]:
@@ -287,7 +248,3 @@ def _notes(settings: EvaluateSettings, loaded: checkpoint.Loaded, judge: Judge |
         "trained": dict(loaded.provenance),
         **({"judge": judge.name} if judge else {}),
     }
-
-
-def _plain(name: str) -> str:
-    return Path(name).name

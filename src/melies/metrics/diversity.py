@@ -24,6 +24,12 @@ def cosine_diversity(features: Features) -> float:
     return float(_cosine(rows, torch.ones(1, len(rows)))[0])
 
 
+def cosine_replicates(features: Features, *, num_resamples: int = 1000, seed: int = 0) -> Float[Tensor, " r"]:
+    """Bootstrap replicates of `cosine_diversity`; of two sets of as many rows they belong together."""
+    rows = as_directions(features, least=2)
+    return _cosine(rows, _counts(rows, num_resamples, seed))
+
+
 def euclidean_diversity(features: Features) -> float:
     """Mean Euclidean distance over all pairs of different rows (n, d), in feature units.
 
@@ -44,7 +50,7 @@ def measure_cosine_diversity(
     return recentred_metric(
         name,
         cosine_diversity(features),
-        _cosine(rows, _counts(rows, num_resamples, seed)),
+        cosine_replicates(features, num_resamples=num_resamples, seed=seed),
         unit="",
         higher_is_better=True,
         num_samples=len(rows),

@@ -60,16 +60,23 @@ def inception_score_of_splits(
     return SplitScore(float(values.mean()), float(values.std()) if num_splits > 1 else 0.0)
 
 
+def inception_replicates(
+    probabilities: Probabilities, *, num_resamples: int = 1000, seed: int = 0
+) -> Float[Tensor, " r"]:
+    """Bootstrap replicates of `inception_score`; of two sets of as many samples they belong together."""
+    probabilities = _checked(probabilities)
+    counts = torch.stack(list(draw_counts(len(probabilities), num_resamples, seed)))
+    return _scores(probabilities, counts)
+
+
 def measure_inception_score(
     probabilities: Probabilities, *, name: str = "is", num_resamples: int = 1000, seed: int = 0
 ) -> Metric:
     """The score of all samples, unsplit, with a recentred bootstrap interval; higher is better."""
-    probabilities = _checked(probabilities)
-    counts = torch.stack(list(draw_counts(len(probabilities), num_resamples, seed)))
     return recentred_metric(
         name,
         inception_score(probabilities),
-        _scores(probabilities, counts),
+        inception_replicates(probabilities, num_resamples=num_resamples, seed=seed),
         unit="classes",
         higher_is_better=True,
         num_samples=len(probabilities),
