@@ -64,9 +64,7 @@ def test_it_is_measured(folder, data, tmp_path):
         steps=2,
         scales=(1.0, 2.0),
         features="pixels",
-        judge=None
-        if family.model.classes
-        else "stripes-judge",
+        judge=None if family.model.classes else "stripes-judge",
     )
     guided = family.loaded.kind == "image-diffusion" and bool(family.model.classes)
     record = evaluate_files(settings, tmp_path / "out")
