@@ -143,3 +143,22 @@ def test_every_band_may_have_its_own_schedule(fixed, noisy):
     denoise = FrequencyDecoupled(scales=([1.0] * 3 + [4.0] * 3, [2.0] * 6)).bind(parts, SIGMAS)
     early, late = (denoise(noisy, at(float(SIGMAS[step]))) for step in (0, 4))
     torch.testing.assert_close(late - early, 3 * bands(c - u, 2)[0])
+
+
+def test_a_part_of_the_run_is_without_guidance_and_the_rest_as_it_was():
+    sigmas = karras(11, 0.01, 80.0)
+    whole = guidance_of("plain", 3.0, schedule="linear").scale.on(sigmas)
+    made = guidance_of("plain", 3.0, schedule="linear", removed=(0.75, 1.0)).scale.on(sigmas)
+    first = torch.arange(11) / 10 <= 0.25
+    assert first.sum() == 3
+    assert made[first].tolist() == [1.0] * 3
+    assert made[~first].tolist() == whole[~first].tolist()
+    static = guidance_of("plain", 3.0, removed=(0.0, 0.5)).scale.on(sigmas)
+    assert static.tolist() == [3.0] * 5 + [1.0] * 6
+
+
+def test_what_cannot_be_off_has_no_part_without_guidance():
+    with pytest.raises(UserError, match="no scale at which it is off"):
+        guidance_of("plus-plus", 0.5, removed=(0.0, 0.5))
+    with pytest.raises(UserError, match="ends swapped"):
+        guidance_of("plain", 3.0, removed=(0.5, 0.2))

@@ -11,7 +11,13 @@ from melies.diffusion.guidance.negative import PerpendicularNegative, SignedNega
 from melies.diffusion.guidance.plus_plus import PlusPlus
 from melies.diffusion.guidance.projected import Projected
 from melies.diffusion.guidance.rescaled import Rescaled
-from melies.diffusion.guidance.schedules import LimitedInterval, with_scales, with_weights
+from melies.diffusion.guidance.schedules import (
+    LimitedInterval,
+    Removed,
+    WeightCurve,
+    with_scales,
+    with_weights,
+)
 from melies.diffusion.guidance.zero_star import ZeroStar
 from melies.errors import UserError
 from melies.interfaces import Guidance
@@ -23,6 +29,7 @@ def guidance_of(
     *,
     schedule: str = "static",
     interval: tuple[float, float] | None = None,
+    removed: tuple[float, float] | None = None,
 ) -> Guidance:
     """Guidance by name, of a mean scale, on a schedule of equal area, in an interval of noise levels.
 
@@ -31,24 +38,29 @@ def guidance_of(
         scale: The mean over the run, inside the interval or not; of CFG++ the mean of its λ.
         schedule: `NAME` or `NAME:parameter` of `melies.diffusion.SCHEDULES`.
         interval: σ_lo and σ_hi between which guidance is on.
+        removed: Part of the run without guidance, low and high in t/T, which falls from 1 to 0; the rest
+            stays as it is, so that the mean falls.
 
     Raises:
         UserError: If a name is unknown, a number is out of range, or what is asked does not go together.
     """
     make, parameter = read_named(method, METHODS, "guidance")
     interpolates = make is plus_plus
-    if interpolates and interval is not None:
+    if interpolates and (interval is not None or removed is not None):
         raise UserError("CFG++ has no scale at which it is off", remedy="leave the interval out")
     scales: Scale = scale
     if schedule != "static" and interpolates:
         scales = with_scales(named_equal_area(schedule, scale))
-    elif schedule != "static":
+    elif schedule != "static" or removed is not None:
         if scale < 1:
             raise UserError(
                 f"the schedule {schedule!r} starts from scale 1 and cannot have the mean {scale:g}",
                 remedy="give a scale of at least 1",
             )
-        scales = with_weights(named_equal_area(schedule, scale - 1))
+        curve: WeightCurve = named_equal_area(schedule, scale - 1)
+        if removed is not None:
+            curve = Removed(curve=curve, low=removed[0], high=removed[1])
+        scales = with_weights(curve)
     if interval is not None:
         scales = LimitedInterval(scale=scales, low=interval[0], high=interval[1])
     return make(scales, *parameter)
