@@ -19,10 +19,11 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #8884; text-align: left; }
 td { font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; }
+figure { margin: 0; min-width: min(16rem, 100%); max-width: 100%; }
 figure img { max-width: 100%; image-rendering: pixelated; }
-figcaption { font-size: .85rem; max-width: 16rem; overflow-wrap: anywhere; }
+figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 dt { font-weight: 600; }
 """.strip()
 
@@ -106,15 +107,20 @@ def _figure(image: Image.Image, caption: str, width_px: int) -> str:
     data = base64.b64encode(target.getvalue()).decode()
     said = html.escape(caption)
     under = f"<figcaption>{said}</figcaption>" if caption else ""
-    return f'<figure><img width="{width_px}" alt="{said}" src="data:image/png;base64,{data}">{under}</figure>'
+    shown_as = f'<img width="{width_px}" alt="{said}" src="data:image/png;base64,{data}">'
+    return f'<figure style="width: {width_px}px">{shown_as}{under}</figure>'
 
 
 def _table(cells: Cells) -> str:
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in cells.header)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells.rows
-    )
+    rows = "\n".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in cells.rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _cell(text: str) -> str:
+    """A number keeps its interval beside it."""
+    number = ' class="number"' if text.lstrip("−")[:1].isdigit() else ""
+    return f"<td{number}>{html.escape(text)}</td>"
 
 
 def _context(record: Record) -> str:
