@@ -54,6 +54,10 @@ def test_the_evidence_names_both_numbers_with_their_intervals():
     evidence = below(FD, Of("gan", "FD"))(found).evidence
     assert evidence == "FD of vae 2.0 [1.0, 3.0] against FD of gan 6.0 [5.0, 7.0]"
     assert below(FD, 5)(found).evidence.endswith("against 5")
+    share = Metric("coverage", 0.5, "share", True, 100, (0.4, 0.6), 0)
+    rungs = {"vae": Record(name="vae", metrics=(share,))}
+    evidence = above(Of("vae", "coverage"), 0.85)(rungs).evidence
+    assert evidence == "coverage of vae 50 [40, 60] % against 85 %"
 
 
 def test_a_floor_is_not_taken_for_its_metric():

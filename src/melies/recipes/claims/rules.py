@@ -77,7 +77,7 @@ def _compared(
             if holds(other, a.interval)
             else Verdict.UNDECIDED
         )
-        against = f"{second:g}" if b is None else said(second, b)  # type: ignore[arg-type]
+        against = said(second, b) if isinstance(second, Of) else _limit(second, a)  # type: ignore[arg-type]
         return Finding(verdict, f"{said(first, a)} against {against}")
 
     return rule
@@ -87,6 +87,11 @@ def said(of: Of, metric: Metric) -> str:
     """A measured number in words: what, of what, value and interval, unit."""
     unit = {"share": " %", "": ""}.get(metric.unit, f" {metric.unit}")
     return f"{of.metric} of {of.record} {with_interval(metric)}{unit}"
+
+
+def _limit(number: float, metric: Metric) -> str:
+    """A number that a metric is compared with, as the metric is written."""
+    return f"{100 * number:g} %" if metric.unit == "share" and number else f"{number:g}"
 
 
 def _lies_below(a: tuple[float, float], b: tuple[float, float]) -> bool:
