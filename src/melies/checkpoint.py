@@ -34,6 +34,7 @@ KINDS = {
     "image-codec": "melies.images.codec:restore",
     "image-diffusion": "melies.images.model:restore",
     "image-classifier": "melies.images.classifier:restore",
+    "noisy-classifier": "melies.images.noisy_classifier:restore",
     "autoencoder": "melies.autoencoders.ae:restore",
     "vae": "melies.autoencoders.vae:restore",
     "vqvae": "melies.autoencoders.vqvae:restore",

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from melies.data.synthetic import GaussianTruth
 from melies.diffusion.adapt import epsilon_from_x0, sigma_from_alpha_bar
 from melies.diffusion.ddpm import alpha_bars, linear_betas
-from melies.diffusion.loss import denoising_loss, discrete, drop_condition, edm, log_normal, min_snr, simple
+from melies.diffusion.loss import (
+    denoising_loss,
+    discrete,
+    drop_condition,
+    edm,
+    log_normal,
+    log_uniform,
+    min_snr,
+    simple,
+)
 from melies.diffusion.precondition import edm as preconditioning
 from melies.diffusion.precondition import per_sample
 from melies.errors import UserError
@@ -78,6 +87,11 @@ def test_levels_follow_their_distribution():
     sigma = log_normal(50_000, torch.Generator().manual_seed(0), P_mean=-0.5, P_std=0.7)
     assert sigma.log().mean() == pytest.approx(-0.5, abs=0.02)
     assert sigma.log().std() == pytest.approx(0.7, abs=0.02)
+    even = log_uniform(20_000, torch.Generator().manual_seed(0), sigma_min=0.01, sigma_max=100.0)
+    assert even.min() >= 0.01 * (1 - 1e-6)
+    assert even.max() <= 100 * (1 + 1e-6)
+    for share in (0.25, 0.5, 0.75):  # a quarter of the draws in each quarter of the factors
+        assert even.log10().quantile(share) == pytest.approx(-2 + 4 * share, abs=0.05)
     alpha_bar = alpha_bars(linear_betas(10))
     drawn = discrete(20_000, torch.Generator().manual_seed(0), alpha_bar=alpha_bar)
     values, counts = drawn.unique(return_counts=True)

@@ -4,6 +4,7 @@ Every weight here multiplies the squared error of x0. An error of x0 is an error
 (x0_hat = x − σ·ε_hat), so |ε_hat − ε|² = |x0_hat − x0|²/σ²; other published losses convert alike.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,6 +26,14 @@ def log_normal(
 ) -> Float[Tensor, " b"]:
     """`count` draws of σ with log σ ~ N(P_mean, P_std²) (Karras et al. 2022, Table 1)."""
     return (P_mean + P_std * torch.randn(count, generator=generator)).exp()
+
+
+def log_uniform(
+    count: int, generator: torch.Generator, *, sigma_min: float, sigma_max: float
+) -> Float[Tensor, " b"]:
+    """`count` draws of σ with log σ even between the ends: every level as often, in steps of a factor."""
+    low, high = math.log(sigma_min), math.log(sigma_max)
+    return (low + (high - low) * torch.rand(count, generator=generator)).exp()
 
 
 def discrete(

@@ -106,6 +106,12 @@ RECIPES = {
         "fashion-mnist",
         "6 min",
     ),
+    "fashion-mnist-noisy-classifier": Recipe(
+        "melies.recipes.noisy_classifier:CONFIG",
+        "a classifier of noisy clothing to guide by",
+        "fashion-mnist",
+        "15 min",
+    ),
     "cifar10-judge": Recipe(
         "melies.recipes.class_classifier:CIFAR10_JUDGE",
         "a classifier to judge drawn 32×32 pictures by",
