@@ -207,6 +207,17 @@ def test_ways_of_guiding_by_name(run, tiny_model):
         (["--guidance", "autoguidance"], "'autoguidance' needs a weaker model; add --weak"),
         (["--weak", "emoji"], "a weaker model has no part in the guidance 'plain'; add --guidance autogui"),
         (["--guidance", "autoguidance", "--weak", "none"], "there is no model 'none'"),
+        (["--guidance", "classifier"], "'classifier' needs a classifier of noisy pictures; add --classifier"),
+        (["--classifier", "x"], "has no part in the guidance 'plain'; add --guidance classifier"),
+        (["--guidance", "classifier", "--classifier", "none"], "there is no model 'none'"),
+        (
+            ["--guidance", "classifier", "--classifier", "digits-judge"],
+            "digits-judge: image-classifier is not a classifier of noisy pictures",
+        ),
+        (
+            ["--guidance", "classifier-mean-shift", "--classifier", "digits-judge"],
+            "image-classifier is not a classifier of noisy pictures",
+        ),
         (["--guidance", "plus-plus", "--sampler", "ddim"], "CFG++ interpolates"),
         (["--guidance", "plus-plus", "--interval", "0", "1"], "CFG++ has no scale at which it is off"),
         (["--interval", "3", "1"], "(3, 1] is no interval of noise levels"),
@@ -250,3 +261,41 @@ def test_autoguidance_by_another_checkpoint(run, tiny_model):
     shutil.rmtree(weaker)
     shutil.copytree(tiny_model / "checkpoint-64", weaker)
     assert "'weaker' has other weights now" in run("generate", "--from", picture, "--quiet").error
+
+
+def test_classifier_guidance_is_kept_in_the_picture(run, tiny_model):
+    """Towards the class by a classifier's gradient; it is drawn again only with the same classifier."""
+    import torch
+
+    from melies.images.noisy_classifier import NoisyClassifier, NoisyClassifierConfig
+    from melies.nn.unet import UNetConfig
+
+    network = UNetConfig(channels=3, size=8, widths=(8, 16), blocks=1, attention=(), head_dim=16, dim=16)
+    model = NoisyClassifier(NoisyClassifierConfig(network=network, classes=("dog", "cat")))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape)
+    noisy = checkpoint.save(Path("noisy"), model)
+    words = ("generate", "--class", "cat", "--count", "1", "--steps", "4", "--quiet", "--json")
+    words += ("--model", str(tiny_model), "--guidance")
+
+    def drawn(*given):
+        done = run(*words, *given, "--classifier", str(noisy))
+        assert done.code == 0, done.error
+        return done.json["pictures"][0]
+
+    off, on = drawn("classifier", "--scale", "0"), drawn("classifier", "--scale", "9")
+    assert Path(off).read_bytes() != Path(on).read_bytes()
+    assert not np.array_equal(np.asarray(Image.open(off)), np.asarray(Image.open(on)))
+    shifted = drawn("classifier-mean-shift:1", "--scale", "9", "--sampler", "ddpm", "--interval", "0.1", "9")
+    for picture in (on, shifted):
+        again = run("generate", "--from", picture, "--out", "again", "--quiet", "--json")
+        assert Path(again.json["pictures"][0]).read_bytes() == Path(picture).read_bytes()
+    model.out.weight.data *= 2
+    checkpoint.save(Path("noisy"), model)
+    assert "the classifier 'noisy' has other weights now" in run("generate", "--from", on, "--quiet").error
+    done = run(*words, "classifier-mean-shift", "--classifier", "noisy")
+    assert "ClassifierGuidance does not fit the sampler 'dpmpp'; it fits ddpm" in done.error
+    loose = [word for word in words if word not in ("--class", "cat")]
+    assert (
+        "needs a class to guide to; add --class" in run(*loose, "classifier", "--classifier", "noisy").error
+    )

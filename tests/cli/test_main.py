@@ -15,8 +15,8 @@ from melies.errors import UserError
 from melies.optional import import_from
 
 FLAGS = {
-    "generate": "allow-download batch class count eta from grid guidance init interval json mask model"
-    " negative out quiet sampler scale schedule seed steps strength weak",
+    "generate": "allow-download batch class classifier count eta from grid guidance init interval json mask"
+    " model negative out quiet sampler scale schedule seed steps strength weak",
     "recipes": "json quiet",
     "reconstruct": "batch class json out quiet",
     "interpolate": "batch class json mix model out quiet steps",

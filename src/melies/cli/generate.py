@@ -22,6 +22,7 @@ EXAMPLES = (
     'melies generate "a red apple, twemoji" --negative "green" --scale 6 --steps 40 --sampler heun',
     'melies generate "a green apple" --init apple.png --strength 0.5 --mask stalk.png',
     "melies generate --model runs/vqvae --class sneaker bag --count 8",
+    "melies generate --model runs/clothes --guidance classifier --classifier runs/noisy/best --class bag",
     "melies generate --from out/a-polar-bear-7.png --out again",
 )
 
@@ -74,6 +75,8 @@ class Generate:
     """Name of a model (see `melies models`), or the path of a checkpoint."""
     weak: Annotated[str | None, bare_arg(metavar="MODEL")] = None
     """Weaker model of the same pictures, for --guidance autoguidance."""
+    classifier: Annotated[str | None, bare_arg(metavar="MODEL")] = None
+    """Classifier of noisy pictures, for --guidance classifier; there a --scale of 0 is off."""
     batch: int = 8
     """Pictures drawn at once; fewer need less memory."""
     source: Annotated[Path | None, bare_arg(name="from", metavar="PICTURE")] = None

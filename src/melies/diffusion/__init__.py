@@ -49,8 +49,17 @@ METHODS = {
     "signed": "melies.diffusion.guidance.methods:signed",
     "perpendicular": "melies.diffusion.guidance.methods:perpendicular",
     "windowed": "melies.diffusion.guidance.methods:windowed",
+    "classifier": "melies.diffusion.guidance.methods:classifier",
+    "classifier-mean-shift": "melies.diffusion.guidance.methods:classifier_mean_shift",
 }
 """Each is `(scale[, parameter]) → guidance`."""
 
-NEEDS = {"signed": "negative", "perpendicular": "negative", "windowed": "negative", "autoguidance": "weak"}
+NEEDS = {
+    "signed": "negative",
+    "perpendicular": "negative",
+    "windowed": "negative",
+    "autoguidance": "weak",
+    "classifier": "classifier",
+    "classifier-mean-shift": "classifier",
+}
 """The methods that need a branch beside the condition and its null, and which."""

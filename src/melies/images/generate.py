@@ -17,9 +17,11 @@ from melies import checkpoint
 from melies.config import check_range
 from melies.diffusion import GRIDS, SAMPLERS
 from melies.diffusion.guidance.bind import check_fits
+from melies.diffusion.guidance.classifier import classifier_branch
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
 from melies.images.model import ImageDiffusion
+from melies.images.noisy_classifier import NoisyClassifier, check_guides
 from melies.interfaces import Branch, Denoise, Guidance, Noise
 from melies.optional import import_from
 from melies.progress import Progress, silent
@@ -37,6 +39,7 @@ def draw(
     scale: float | Sequence[float] | Tensor = 4.0,
     guidance: Guidance | None = None,
     weak: ImageDiffusion | None = None,
+    classifier: NoisyClassifier | None = None,
     num_steps: int = 25,
     sampler: str = "dpmpp",
     grid: str = "karras",
@@ -58,6 +61,8 @@ def draw(
         scale: Guidance scale: one, or one per picture; 1 is off.
         guidance: Another way of guiding; takes the place of `scale`.
         weak: A weaker model of the same pictures and conditions, for `Autoguidance`.
+        classifier: For `ClassifierGuidance`: what the classes are guided to by, and a model without
+            classes is told nothing of them.
         num_steps: Steps of the sampler.
         sampler: A name in `melies.diffusion.SAMPLERS`.
         grid: A name in `melies.diffusion.GRIDS`.
@@ -88,6 +93,9 @@ def draw(
         check_fits(guidance, sampler, eta)
     if weak is not None and weak.shape != model.shape:
         raise UserError(f"the weak model works on {weak.shape}, the model on {model.shape}")
+    if classifier is not None:
+        check_guides(classifier, model, classes)
+    told = classes if classifier is None or model.config.classes else ()
     seeds = list(range(total)) if seeds is None else list(seeds)
     scales = torch.as_tensor(scale, dtype=torch.float32)
     for name, given in (
@@ -103,10 +111,17 @@ def draw(
     with progress("drawing", total=total * num_steps, unit="steps") as track:
         for start in range(0, total, batch_size):
             part = slice(start, min(start + batch_size, total))
+            others = {}
+            if weak is not None:
+                others["weak"] = Branch(weak, weak.condition_on(prompts[part], told[part]))
+            if classifier is not None:
+                labels = classifier.labels_of(classes[part]).to(model.device)
+                others["classifier"] = classifier_branch(classifier, labels)
             x0 = _draw_batch(
                 model,
-                condition=model.condition_on(prompts[part], classes[part]),
-                weak=None if weak is None else Branch(weak, weak.condition_on(prompts[part], classes[part])),
+                part.stop - part.start,
+                condition=model.condition_on(prompts[part], told[part]),
+                others=others,
                 negative=negative,
                 guidance=guidance or ClassifierFreeGuidance(scale=scales[part]),
                 sigmas=sigma_grid(model, num_steps, grid, strength if init is not None else 1.0),
@@ -122,9 +137,10 @@ def draw(
 
 def _draw_batch(
     model: ImageDiffusion,
+    b: int,
     *,
     condition: dict[str, Tensor],
-    weak: Branch | None,
+    others: dict[str, Branch],
     negative: str,
     guidance: Guidance,
     sigmas: Tensor,
@@ -134,13 +150,11 @@ def _draw_batch(
     mask: Tensor | None,
     tick: Callable[[], None],
 ) -> Tensor:
-    b = len(next(iter(condition.values())))
     branches = {
         "conditional": Branch(model, condition),
         "null": Branch(model, model.null_condition(condition)),
+        **others,
     }
-    if weak is not None:
-        branches["weak"] = weak
     if negative:
         null = model.null_condition(condition)  # the class that is wanted is not part of what is not
         unwanted = {**null, **model.condition_on([negative] * b)}

@@ -216,7 +216,9 @@ class ImageDiffusion(nn.Module):
         return tokens, torch.cat([_fit(s.valid, length) for s in states])[rows]
 
     def null_condition(self, like: Condition) -> dict[str, Tensor]:
-        """The null of a condition: the same tensors, marked as not present."""
+        """The null of a condition: the same tensors, marked as not present; of none, none."""
+        if not like:
+            return {}
         b = len(next(iter(like.values())))
         absent = torch.zeros(b, dtype=torch.bool, device=self.device)
         names = [name for name in ("text", "class") if name in like]

@@ -4,7 +4,7 @@ Dhariwal & Nichol (2021), "Diffusion models beat GANs on image synthesis", §4.2
 that denoises, and logits of the classes in place of the way up.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from melies.config import check_positive, check_range, from_json
 from melies.diffusion.precondition import edm, per_sample
 from melies.errors import UserError, choose
 from melies.images.features import best_device
+from melies.images.model import ImageDiffusion
 from melies.nn.embedding import ConditionEmbedding
 from melies.nn.unet import GROUPS, Block, UNetConfig
 from melies.transform import Transform
@@ -116,7 +117,7 @@ class NoisyClassifier(nn.Module):
         h = self.middle(h, vector, states, None, "middle")
         return self.out(F.silu(self.norm(h)).mean((2, 3))).float()
 
-    def labels_of(self, names: tuple[str, ...] | list[str]) -> Int64[Tensor, " n"]:
+    def labels_of(self, names: Sequence[str]) -> Int64[Tensor, " n"]:
         """The number of each class by its name.
 
         Raises:
@@ -168,6 +169,38 @@ def read_noisy_classifier(name: str | Path) -> checkpoint.Loaded:
         )
     loaded.model.requires_grad_(False).to(best_device())
     return loaded
+
+
+def check_guides(classifier: NoisyClassifier, model: ImageDiffusion, classes: Sequence[str]) -> None:
+    """Refuse to guide a model by a classifier that was made for other pictures, or to no class.
+
+    Raises:
+        UserError: Saying what differs: shape, classes, or noise levels.
+    """
+    if classifier.shape != model.shape:
+        (c, h, w), (c2, h2, w2) = classifier.shape, model.shape
+        raise UserError(
+            f"the classifier reads {c} channels of {h}×{w}, and the model works on {c2} channels of"
+            f" {h2}×{w2}",
+            remedy="guide by a classifier that was trained for this model's pictures",
+        )
+    theirs = model.config.classes
+    if theirs and set(theirs) != set(classifier.classes):
+        odd = sorted(set(theirs) ^ set(classifier.classes))
+        raise UserError(
+            f"the classifier knows {len(classifier.classes)} classes and the model {len(theirs)}; only one of"
+            f" them knows {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}",
+            remedy="guide by a classifier of the model's classes",
+        )
+    ours = classifier.config
+    if model.config.sigma_min < ours.sigma_min or model.config.sigma_max > ours.sigma_max:
+        raise UserError(
+            f"the classifier knows noise from {ours.sigma_min:g} to {ours.sigma_max:g}, and the model draws"
+            f" from {model.config.sigma_max:g} to {model.config.sigma_min:g}",
+            remedy="train it with the --sigma-min and --sigma-max of the model",
+        )
+    if not classes:
+        raise UserError("classifier guidance needs a class to guide to", remedy="add --class NAME")
 
 
 def restore(

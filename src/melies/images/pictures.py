@@ -22,6 +22,7 @@ from melies.files import file_sha256, write_bytes, write_text
 from melies.images.families import Family, open_family
 from melies.images.generate import draw, read_diffusion
 from melies.images.model import ImageDiffusion
+from melies.images.noisy_classifier import read_noisy_classifier
 from melies.images.settings import (
     KEY,
     Drawn,
@@ -41,9 +42,12 @@ from melies.version import __version__
 MAX_SHEET_PIXELS = 16_000_000
 """Pixels of all pictures on one sheet; a larger run is left without one."""
 
+OTHERS = {"weak": "the weaker model", "classifier": "the classifier"}
+"""In words, the settings that name a model beside the one that draws."""
+
 OF_DIFFUSION = (
     *("prompts", "negative", "scale", "guidance", "schedule", "interval", "steps", "sampler", "grid", "eta"),
-    *("init", "strength", "mask", "weak"),
+    *("init", "strength", "mask", "weak", "classifier"),
 )
 """The settings that only a diffusion model draws by."""
 
@@ -83,9 +87,9 @@ def generate_files(
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
     family, weights = _load_for(settings, allow_download, say)
-    weak = _load_weak(settings, allow_download, say)
+    others = _load_others(settings, allow_download, say)
     inputs = read_inputs(settings)
-    digests = {name: digest_of(data) for name, data in inputs.items()} | _digest_of_weak(weak)
+    digests = {name: digest_of(data) for name, data in inputs.items()} | _digests_of(others)
     started = time.perf_counter()
     written, sheets, sheet, notes = [], [], None, list(_unread(family, settings))
     side = family.model.shape[-1]
@@ -95,7 +99,7 @@ def generate_files(
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        pixels = _draw_indices(family, weak, settings, indices, inputs, progress)
+        pixels = _draw_indices(family, others, settings, indices, inputs, progress)
         if fits:
             sheets.append(pixels)
         for index, picture in zip(indices, pixels, strict=True):
@@ -151,18 +155,19 @@ def redraw_file(
             where=str(picture),
             remedy="use the version of the model that it was drawn with",
         )
-    weak = _load_weak(settings, allow_download, say)
-    if _digest_of_weak(weak).get("weak") != drawn.inputs.get("weak"):
-        raise UserError(
-            f"the weaker model {settings.weak!r} has other weights now",
-            where=str(picture),
-            remedy="use the version of the model that it was drawn with",
-        )
+    others = _load_others(settings, allow_download, say)
+    for name, digest in _digests_of(others).items():
+        if digest != drawn.inputs.get(name):
+            raise UserError(
+                f"{OTHERS[name]} {getattr(settings, name)!r} has other weights now",
+                where=str(picture),
+                remedy="use the version of the model that it was drawn with",
+            )
     inputs = find_inputs(drawn, picture)
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    pixels = _draw_indices(family, weak, settings, indices, inputs, progress)
+    pixels = _draw_indices(family, others, settings, indices, inputs, progress)
     said = describe(settings, index, weights=drawn.weights, inputs=drawn.inputs)
     path = _write_picture(out, pixels[index - first], said)
     seconds = time.perf_counter() - started
@@ -180,7 +185,7 @@ def _other_versions(drawn: Drawn) -> tuple[str, ...]:
 
 def _draw_indices(
     family: Family,
-    weak: Loaded | None,
+    others: Mapping[str, Loaded],
     settings: DrawSettings,
     indices: range,
     inputs: Mapping[str, bytes],
@@ -207,7 +212,7 @@ def _draw_indices(
         negative=settings.negative,
         scale=settings.scale,
         guidance=_guidance(settings),
-        weak=None if weak is None else weak.model,
+        **{name: loaded.model for name, loaded in others.items()},
         num_steps=settings.steps,
         sampler=settings.sampler,
         grid=settings.grid,
@@ -261,18 +266,22 @@ def _load_for(settings: DrawSettings, allow_download: bool, say: Callable[[str],
     return family, file_sha256(checkpoint.weights_file(family.loaded.folder))
 
 
-def _load_weak(settings: DrawSettings, allow_download: bool, say: Callable[[str], None]) -> Loaded | None:
-    """The weaker model, ready to draw by these settings; None where there is none."""
-    if settings.weak is None:
-        return None
-    loaded = read_diffusion(settings.weak)
-    if settings.prompts:
-        loaded.model.load_text_encoder(allow_download=allow_download, say=say)
-    return loaded
+def _load_others(
+    settings: DrawSettings, allow_download: bool, say: Callable[[str], None]
+) -> dict[str, Loaded]:
+    """The models that guide the one that draws, by the names of their settings, ready to."""
+    others = {}
+    if settings.weak is not None:
+        others["weak"] = read_diffusion(settings.weak)
+        if settings.prompts:
+            others["weak"].model.load_text_encoder(allow_download=allow_download, say=say)
+    if settings.classifier is not None:
+        others["classifier"] = read_noisy_classifier(settings.classifier)
+    return others
 
 
-def _digest_of_weak(weak: Loaded | None) -> dict[str, str]:
-    return {} if weak is None else {"weak": file_sha256(checkpoint.weights_file(weak.folder))}
+def _digests_of(others: Mapping[str, Loaded]) -> dict[str, str]:
+    return {name: file_sha256(checkpoint.weights_file(loaded.folder)) for name, loaded in others.items()}
 
 
 def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any]) -> Path:

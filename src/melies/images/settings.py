@@ -16,6 +16,13 @@ from melies.version import __version__
 KEY = "melies"
 """Name of the text chunk in a PNG that holds the settings."""
 
+NEEDED = {
+    "negative": "something to avoid",
+    "weak": "a weaker model",
+    "classifier": "a classifier of noisy pictures",
+}
+"""In words, what `melies.diffusion.NEEDS` names."""
+
 MAX_INPUT_BYTES = 256 << 20
 """Of one picture to start from, encoded."""
 
@@ -60,6 +67,8 @@ class DrawSettings:
     """Shipped model, or the path of a checkpoint."""
     weak: str | None = None
     """Weaker model of the same pictures, by name or path, for the guidance "autoguidance"."""
+    classifier: str | None = None
+    """Classifier of noisy pictures, by name or path, for the guidance "classifier"."""
     batch: int = 8
     """Pictures drawn at once."""
 
@@ -90,13 +99,18 @@ class DrawSettings:
         method = choose(self.guidance.partition(":")[0], list(METHODS), "guidance")
         needed = NEEDS.get(method, "")
         if needed and not getattr(self, needed):
-            what = {"negative": "something to avoid", "weak": "a weaker model"}[needed]
-            raise UserError(f"the guidance {method!r} needs {what}", remedy=f"add --{needed}")
-        if self.weak and needed != "weak":
             raise UserError(
-                f"a weaker model has no part in the guidance {method!r}",
-                remedy="add --guidance autoguidance",
+                f"the guidance {method!r} needs {NEEDED[needed]}",
+                remedy=f"add --{needed}",
             )
+        for name, way in (("weak", "autoguidance"), ("classifier", "classifier")):
+            if getattr(self, name) and needed != name:
+                raise UserError(
+                    f"{NEEDED[name]} has no part in the guidance {method!r}",
+                    remedy=f"add --guidance {way}",
+                )
+        if needed == "classifier" and not self.classes:
+            raise UserError("classifier guidance needs a class to guide to", remedy="add --class NAME")
         if self.mask and not self.init:
             raise UserError("a mask needs a picture to keep the rest of", remedy="add --init PICTURE")
         if self.eta and self.sampler != "ddim":

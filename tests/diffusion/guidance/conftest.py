@@ -27,7 +27,7 @@ def fixed() -> Callable[..., dict[str, Branch]]:
     def make(*names: str, shape: tuple[int, ...] = (3, 2, 8, 8)) -> dict[str, Branch]:
         made = {}
         for name in names:
-            seed = ("conditional", "null", "negative", "weak").index(name)
+            seed = ("conditional", "null", "negative", "weak", "classifier").index(name)
             generator = torch.Generator().manual_seed(seed)
             made[name] = Branch(Fixed(torch.randn(shape, generator=generator, dtype=torch.float64)), {})
         return made

@@ -8,6 +8,7 @@ import torch
 from melies.diffusion import METHODS, NEEDS
 from melies.diffusion.adapt import FROM_X0, X0_FROM
 from melies.diffusion.guidance.bind import bind_rule, scale_table
+from melies.diffusion.guidance.classifier_free import Unguided
 from melies.diffusion.guidance.frequency import FrequencyDecoupled, bands
 from melies.diffusion.guidance.measure import parallel
 from melies.diffusion.guidance.methods import guidance_of
@@ -20,7 +21,10 @@ from melies.errors import UserError
 from melies.interfaces import Branch, Guidance
 
 SIGMAS = karras(6, 0.1, 10.0)
-PARAMETER = {"frequency": ":5", "windowed": ":2", "zero-star": ":0"}
+PARAMETER = {
+    **{"frequency": ":5", "windowed": ":2", "zero-star": ":0"},
+    **{"classifier": ":1", "classifier-mean-shift": ":1"},
+}
 PLAIN = [name for name in METHODS if name not in ("perturbed", "smoothed", "plus-plus")]
 
 
@@ -61,6 +65,19 @@ def test_parameters_reach_the_method():
     assert guidance_of("signed:0.5", 2.0).weight == 0.5
     assert guidance_of("windowed:2", 2.0).high == 2.0
     assert math.isinf(guidance_of("smoothed", 2.0).blur)
+    assert guidance_of("classifier", 2.0).base == Unguided(branch="null")
+    assert guidance_of("classifier:1", 2.0).base == Unguided(branch="conditional")
+    assert guidance_of("classifier:3", 2.0).base.scale == 3.0
+    assert guidance_of("classifier", 2.0).form == "score"
+    assert guidance_of("classifier-mean-shift", 2.0).form == "mean-shift"
+
+
+def test_classifier_guidance_is_off_at_0_where_others_are_at_1():
+    assert guidance_of("classifier", 0.5, schedule="linear").scale.on(SIGMAS).mean() == pytest.approx(0.5)
+    outside = guidance_of("classifier", 2.0, interval=(0.5, 5.0)).scale.on(SIGMAS)
+    assert set(outside.tolist()) == {0.0, 2.0}
+    removed = guidance_of("classifier", 2.0, removed=(0.0, 0.5)).scale.on(SIGMAS)
+    assert removed.tolist() == [2.0] * 3 + [0.0] * 3
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,16 @@ from melies.diffusion.guidance.bind import (
     only_what_counts,
     scale_table,
 )
+from melies.errors import choose
 from melies.interfaces import Branch, Denoise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unguided:
-    """The "conditional" branch as it is: an explicit condition, or none."""
+    """One branch as it is: an explicit condition, or none."""
+
+    branch: str = "conditional"
+    """"conditional", or "null" for what the model draws when it is asked for nothing."""
 
     @property
     def space(self) -> str:
@@ -33,6 +37,10 @@ class Unguided:
         """It fits every sampler."""
         return tuple(SAMPLERS)
 
+    def __post_init__(self) -> None:
+        """Check the name."""
+        choose(self.branch, ("conditional", "null"), "branch")
+
     def bind(
         self,
         branches: Mapping[str, Branch],
@@ -42,7 +50,9 @@ class Unguided:
         trace: Trace | None = None,
     ) -> Denoise:
         """A bound denoiser of one network call per evaluation; see `ClassifierFreeGuidance.bind`."""
-        return ClassifierFreeGuidance(scale=1.0).bind(branches, sigmas, valid=valid, trace=trace)
+        only = {name: branch for name, branch in branches.items() if name == self.branch}
+        scale = 1.0 if self.branch == "conditional" else 0.0
+        return ClassifierFreeGuidance(scale=scale).bind(only, sigmas, valid=valid, trace=trace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,8 @@ from melies.diffusion import METHODS
 from melies.diffusion.guidance.attention import PerturbedAttention, SmoothedEnergy
 from melies.diffusion.guidance.autoguidance import Autoguidance
 from melies.diffusion.guidance.bind import Scale
-from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
+from melies.diffusion.guidance.classifier import ClassifierGuidance
+from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance, Unguided
 from melies.diffusion.guidance.frequency import FrequencyDecoupled
 from melies.diffusion.guidance.named import named_equal_area, read_named
 from melies.diffusion.guidance.negative import PerpendicularNegative, SignedNegative, WindowedNegative
@@ -35,7 +36,8 @@ def guidance_of(
 
     Args:
         method: `NAME` or `NAME:parameter` of `melies.diffusion.METHODS`.
-        scale: The mean over the run, inside the interval or not; of CFG++ the mean of its λ.
+        scale: The mean over the run, inside the interval or not; of CFG++ the mean of its λ, and of
+            classifier guidance that of γ, where 0 is off.
         schedule: `NAME` or `NAME:parameter` of `melies.diffusion.SCHEDULES`.
         interval: σ_lo and σ_hi between which guidance is on.
         removed: Part of the run without guidance, low and high in t/T, which falls from 1 to 0; the rest
@@ -45,24 +47,22 @@ def guidance_of(
         UserError: If a name is unknown, a number is out of range, or what is asked does not go together.
     """
     make, parameter = read_named(method, METHODS, "guidance")
-    interpolates = make is plus_plus
-    if interpolates and (interval is not None or removed is not None):
+    if make is plus_plus and (interval is not None or removed is not None):
         raise UserError("CFG++ has no scale at which it is off", remedy="leave the interval out")
+    off = 0.0 if make in (plus_plus, classifier, classifier_mean_shift) else 1.0
     scales: Scale = scale
-    if schedule != "static" and interpolates:
-        scales = with_scales(named_equal_area(schedule, scale))
-    elif schedule != "static" or removed is not None:
-        if scale < 1:
+    if schedule != "static" or removed is not None:
+        if scale < off:
             raise UserError(
                 f"the schedule {schedule!r} starts from scale 1 and cannot have the mean {scale:g}",
                 remedy="give a scale of at least 1",
             )
-        curve: WeightCurve = named_equal_area(schedule, scale - 1)
+        curve: WeightCurve = named_equal_area(schedule, scale - off)
         if removed is not None:
             curve = Removed(curve=curve, low=removed[0], high=removed[1])
-        scales = with_weights(curve)
+        scales = with_weights(curve) if off else with_scales(curve)
     if interval is not None:
-        scales = LimitedInterval(scale=scales, low=interval[0], high=interval[1])
+        scales = LimitedInterval(scale=scales, low=interval[0], high=interval[1], outside=off)
     return make(scales, *parameter)
 
 
@@ -126,3 +126,22 @@ def perpendicular(scale: Scale, weight: float = 1.0) -> PerpendicularNegative:
 def windowed(scale: Scale, high: float) -> WindowedNegative:
     """A negative in place of the null at low noise; the parameter is the σ below which it counts."""
     return WindowedNegative(scale=scale, high=high)
+
+
+def classifier(scale: Scale, beside: float = 0.0) -> ClassifierGuidance:
+    """Classifier guidance; the parameter is the scale of classifier-free guidance beside it.
+
+    At 0 the model is asked for no class, at 1 it is told the class, above that it is guided to it too.
+    """
+    return ClassifierGuidance(scale=scale, base=_beside(beside))
+
+
+def classifier_mean_shift(scale: Scale, beside: float = 0.0) -> ClassifierGuidance:
+    """The same by a shift of the mean of DDPM's steps."""
+    return ClassifierGuidance(scale=scale, base=_beside(beside), form="mean-shift")
+
+
+def _beside(scale: float) -> Guidance:
+    if scale in (0, 1):  # one branch, of which no negative could take the place
+        return Unguided(branch="conditional" if scale else "null")
+    return ClassifierFreeGuidance(scale=scale)

@@ -236,7 +236,7 @@ def with_scales(curve: WeightCurve) -> WithScales:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitedInterval:
-    """A schedule in a range of noise levels, and scale 1, conditional alone, outside.
+    """A schedule in a range of noise levels, and off outside: by the condition alone, or as it is told.
 
     Source: Kynkäänniemi et al. (2024), "Applying guidance in a limited interval of noise levels".
     """
@@ -247,18 +247,21 @@ class LimitedInterval:
     """σ_lo, in units of x0: guidance is off at it and below."""
     high: float
     """σ_hi: guidance is off above it; infinite for none."""
+    outside: float = 1.0
+    """The scale outside: 1 is the condition alone; where 0 is off, as of a classifier, 0."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         if not isinstance(self.scale, Schedule):
             check_range("scale", self.scale)
+        check_range("outside", self.outside)
         in_window(torch.ones(2), self.low, self.high)
 
     def on(self, sigmas: Grid) -> Weights:
         """The scale of every step."""
         inside = in_window(sigmas, self.low, self.high)
         scales = scale_table(self.scale, sigmas)[0]
-        return torch.where(inside, scales, torch.ones_like(scales))
+        return torch.where(inside, scales, torch.full_like(scales, self.outside))
 
 
 def _check(values: Tensor) -> None:
