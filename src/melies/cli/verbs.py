@@ -26,6 +26,7 @@ VERBS = {
     "recipes": Verb("melies.cli.recipes:recipes", "[NAME]", "list what can be trained, or show one recipe"),
     "evaluate": Verb("melies.cli.evaluate:evaluate", "MODEL", "measure a model and write the record"),
     "ladder": Verb("melies.cli.ladder:ladder", "", "train every family for the same minutes, and compare"),
+    "sweep": Verb("melies.cli.sweep:sweep", "--model M", "draw in many ways of guiding, and compare them"),
     "guidance schedule": Verb(
         "melies.cli.guidance:schedule", "NAME", "list how guidance changes over a run, and plot it"
     ),

