@@ -24,12 +24,15 @@ class ResidualConfig:
     """Channels of each group of the 3×3 convolutions."""
     hidden: int = 256
     """Numbers between the latent and the generator's smallest maps."""
+    mapping: int = 2
+    """Layers of that many numbers: with a second one regions of the latent are told apart sooner, and fewer
+    classes are left out; many make the game unstable."""
     features: int = 128
     """Numbers that the discriminator reads a picture into, before its logit."""
 
     def __post_init__(self) -> None:
         """Check the ranges, and that the groups come out even."""
-        for name in ("blocks", "expansion", "group_width", "hidden", "features"):
+        for name in ("blocks", "expansion", "group_width", "hidden", "mapping", "features"):
             check_positive(name, getattr(self, name))
         check_widths(self.widths, where="ResidualConfig.widths")
         for width in self.widths:

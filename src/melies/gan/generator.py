@@ -1,5 +1,7 @@
 """Generators: a latent, and a class where there are any, to a picture."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -37,7 +39,7 @@ class Condition(nn.Module):
 
 
 class ResidualGenerator(nn.Module):
-    """The latent to a few cells in two layers, then residual blocks at growing sizes, up to a picture.
+    """The latent to a few cells in some layers, then residual blocks at growing sizes, up to a picture.
 
     Sizes double by interpolation; only the last doubling folds channels into space (Shi et al. 2016),
     so that nothing is computed at full size.
@@ -47,8 +49,9 @@ class ResidualGenerator(nn.Module):
         super().__init__()
         widths, cells = network.widths, config.cells
         self.condition = Condition(config)
-        self.first = nn.Linear(self.condition.dim, network.hidden)
-        self.second = nn.Linear(network.hidden, widths[-1] * cells**2)
+        dims = [self.condition.dim, *[network.hidden] * network.mapping]
+        self.mapping = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(dims))
+        self.cells = nn.Linear(network.hidden, widths[-1] * cells**2)
         num_blocks = network.blocks * len(widths)
         layers: list[nn.Module] = [nn.Unflatten(1, (widths[-1], cells, cells))]
         for i, width in reversed(list(enumerate(widths))):
@@ -58,15 +61,17 @@ class ResidualGenerator(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.out = nn.Conv2d(widths[0], 4 * config.channels, 3, padding=1)
         convolutions = (m for m in layers if isinstance(m, nn.Conv2d))
-        for layer in (self.first, self.second, self.out, *convolutions):
+        for layer in (*self.mapping, self.cells, self.out, *convolutions):
             start(layer)
 
     def forward(
         self, z: Float[Tensor, "b d"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b c h w"]:
         """Pictures, about [−1, 1]."""
-        hidden = F.leaky_relu(self.first(self.condition(z, labels)), SLOPE)
-        cells = self.trunk(self.second(hidden))
+        hidden = self.condition(z, labels)
+        for layer in self.mapping:
+            hidden = F.leaky_relu(layer(hidden), SLOPE)
+        cells = self.trunk(self.cells(hidden))
         return F.pixel_shuffle(self.out(F.leaky_relu(cells, SLOPE)), 2)
 
 
