@@ -23,6 +23,7 @@ EXAMPLES = (
     'melies generate "a green apple" --init apple.png --strength 0.5 --mask stalk.png',
     "melies generate --model runs/vqvae --class sneaker bag --count 8",
     "melies generate --model runs/clothes --guidance classifier --classifier runs/noisy/best --class bag",
+    'melies generate "a polar bear" --model diffusers:stable-diffusion-v1-5 --schedule linear --scale 7.5',
     "melies generate --from out/a-polar-bear-7.png --out again",
 )
 
@@ -72,7 +73,7 @@ class Generate:
     mask: Annotated[str | None, bare_arg(metavar="PICTURE")] = None
     """Picture whose white part is painted anew; the rest of --init is kept."""
     model: Annotated[str, arg(metavar="MODEL")] = "emoji"
-    """Name of a model (see `melies models`), or the path of a checkpoint."""
+    """Name of a model (see `melies models`), path of a checkpoint, or diffusers:PATH of a pipeline."""
     weak: Annotated[str | None, bare_arg(metavar="MODEL")] = None
     """Weaker model of the same pictures, for --guidance autoguidance."""
     classifier: Annotated[str | None, bare_arg(metavar="MODEL")] = None
@@ -84,7 +85,7 @@ class Generate:
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("out")
     """Where the pictures go; nothing there is overwritten."""
     allow_download: Annotated[bool, bare_arg()] = False
-    """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
+    """Fetch weights that are not here, of a text encoder or a pipeline, from the Hugging Face hub."""
     output: Annotated[Output, arg(name="")] = Output()
 
 
@@ -140,14 +141,19 @@ def _answer(report: Any) -> Answer:
         said = "\n".join(place(path) for path in report.pictures)
     else:
         said = f"{count} pictures in {place(report.grid.parent)}, all of them on {place(report.grid)}"
+    cost = f"{report.seconds:.1f} s"
+    if report.evaluations:
+        cost += f", {report.evaluations:,} evaluations of the network in {report.calls:,} calls"
     return Answer(
         data={
             "pictures": list(report.pictures),
             "grid": report.grid,
             "seconds": round(report.seconds, 3),
+            "evaluations": report.evaluations,
+            "calls": report.calls,
             "notes": list(report.notes),
         },
-        show=[f"{said} ({report.seconds:.1f} s)"],
+        show=[f"{said} ({cost})"],
         asked=False,
         notes=[f"note: {note}" for note in report.notes],
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
-from torch import Tensor
+from torch import Tensor, nn
 
 from melies import checkpoint
 from melies.checkpoint import Loaded
@@ -19,6 +19,8 @@ from melies.data.pixels import decode
 from melies.diffusion.guidance.methods import guidance_of
 from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
+from melies.images.counting import counting
+from melies.images.diffusers.draw import PREFIX, Pipeline, open_pipeline
 from melies.images.families import Family, open_family
 from melies.images.generate import draw, read_diffusion
 from melies.images.model import ImageDiffusion
@@ -62,6 +64,11 @@ class GenerateReport:
     """All of them on one sheet, a row per prompt; None for a single picture, or for too many."""
     seconds: float
     """From the loaded model to the last file."""
+    evaluations: int
+    """Rows through the networks, the condition and its null counted apart; 0 where no step by step drawing
+    is done."""
+    calls: int
+    """Calls of the networks that these rows went through."""
     notes: tuple[str, ...] = ()
     """What the user should know, such as words that the encoder did not read."""
 
@@ -92,20 +99,22 @@ def generate_files(
     digests = {name: digest_of(data) for name, data in inputs.items()} | _digests_of(others)
     started = time.perf_counter()
     written, sheets, sheet, notes = [], [], None, list(_unread(family, settings))
-    side = family.model.shape[-1]
+    evaluations, calls = 0, 0
+    side = family.side if isinstance(family, Pipeline) else family.model.shape[-1]
     zoom = max(1, 128 // side)
     fits = settings.total * (zoom * side) ** 2 <= MAX_SHEET_PIXELS
     if not fits:
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        pixels = _draw_indices(family, others, settings, indices, inputs, progress)
+        with counting(*_networks(family, others)) as counts:
+            pixels = _draw_indices(family, others, settings, indices, inputs, progress)
+        evaluations, calls = evaluations + counts.rows, calls + counts.calls
         if fits:
             sheets.append(pixels)
         for index, picture in zip(indices, pixels, strict=True):
-            written.append(
-                _write_picture(out, picture, describe(settings, index, weights=weights, inputs=digests))
-            )
+            said = describe(settings, index, weights=weights, inputs=digests)
+            written.append(_write_picture(out, picture, said, counts.rows // len(indices)))
     if fits and settings.total > 1:
         labels = [settings.label(row * settings.count) for row in range(settings.num_rows)]
         image = picture_grid(
@@ -117,6 +126,8 @@ def generate_files(
         pictures=tuple(written),
         grid=sheet,
         seconds=time.perf_counter() - started,
+        evaluations=evaluations,
+        calls=calls,
         notes=tuple(notes),
     )
 
@@ -167,11 +178,18 @@ def redraw_file(
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    pixels = _draw_indices(family, others, settings, indices, inputs, progress)
+    with counting(*_networks(family, others)) as counts:
+        pixels = _draw_indices(family, others, settings, indices, inputs, progress)
     said = describe(settings, index, weights=drawn.weights, inputs=drawn.inputs)
-    path = _write_picture(out, pixels[index - first], said)
-    seconds = time.perf_counter() - started
-    return GenerateReport(pictures=(path,), grid=None, seconds=seconds, notes=_other_versions(drawn))
+    path = _write_picture(out, pixels[index - first], said, counts.rows // len(indices))
+    return GenerateReport(
+        pictures=(path,),
+        grid=None,
+        seconds=time.perf_counter() - started,
+        evaluations=counts.rows,
+        calls=counts.calls,
+        notes=_other_versions(drawn),
+    )
 
 
 def _other_versions(drawn: Drawn) -> tuple[str, ...]:
@@ -184,13 +202,15 @@ def _other_versions(drawn: Drawn) -> tuple[str, ...]:
 
 
 def _draw_indices(
-    family: Family,
+    family: Family | Pipeline,
     others: Mapping[str, Loaded],
     settings: DrawSettings,
     indices: range,
     inputs: Mapping[str, bytes],
     progress: Progress,
 ) -> Tensor:
+    if isinstance(family, Pipeline):
+        return family.draw(settings, indices, _guidance(settings), progress)
     seeds = [settings.seed_of(i) for i in indices]
     classes = [settings.class_of(i) for i in indices] if settings.classes else []
     model, b = family.loaded.model, len(indices)
@@ -238,8 +258,13 @@ def _guidance(settings: DrawSettings) -> Guidance | None:
     )
 
 
-def _load_for(settings: DrawSettings, allow_download: bool, say: Callable[[str], None]) -> tuple[Family, str]:
+def _load_for(
+    settings: DrawSettings, allow_download: bool, say: Callable[[str], None]
+) -> tuple[Family | Pipeline, str]:
     """The model with the digest of its weights, once it is sure to draw by these settings."""
+    if settings.model.startswith(PREFIX):
+        pipeline = open_pipeline(settings, allow_download=allow_download, say=say)
+        return pipeline, pipeline.weights
     family = open_family(
         settings.model,
         num_steps=settings.steps,
@@ -284,15 +309,25 @@ def _digests_of(others: Mapping[str, Loaded]) -> dict[str, str]:
     return {name: file_sha256(checkpoint.weights_file(loaded.folder)) for name, loaded in others.items()}
 
 
-def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any]) -> Path:
-    """One PNG with what it says of itself inside, and the same as JSON beside it."""
+def _networks(family: Family | Pipeline, others: Mapping[str, Loaded]) -> list[nn.Module]:
+    """What is evaluated step by step; nothing of a family that draws in one go."""
+    if isinstance(family, Pipeline):
+        pipe = family.pipe
+        return [pipe.unet if getattr(pipe, "unet", None) is not None else pipe.transformer]
+    model = family.loaded.model
+    return [model, *(other.model for other in others.values())] if isinstance(model, ImageDiffusion) else []
+
+
+def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any], evaluations: int) -> Path:
+    """One PNG with what it says of itself inside, and the same as JSON beside it, with what it cost."""
     array = pixels.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
     data = png_bytes(image, {KEY: json.dumps(said, ensure_ascii=False)})
     slug = re.sub(r"[^\w]+", "-", said["prompt"].lower()).strip("-")[:60].strip("-") or "picture"
     path = free_path(out / f"{slug}-{said['seed']}.png", data)
     write_bytes(path, data)
-    write_text(path.with_suffix(".json"), json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    beside = {**said, "evaluations": evaluations} if evaluations else said
+    write_text(path.with_suffix(".json"), json.dumps(beside, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -315,8 +350,8 @@ def png_bytes(image: Image.Image, texts: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _unread(family: Family, settings: DrawSettings) -> tuple[str, ...]:
-    if not settings.prompts:
+def _unread(family: Family | Pipeline, settings: DrawSettings) -> tuple[str, ...]:
+    if not settings.prompts or isinstance(family, Pipeline):  # diffusers warns of its own
         return ()
     encoder: Any = family.loaded.model.text_encoder
     notes = []

@@ -64,7 +64,7 @@ class DrawSettings:
     mask: str | None = None
     """Picture whose white part is painted anew; the rest of `init` is kept."""
     model: str = "emoji"
-    """Shipped model, or the path of a checkpoint."""
+    """Shipped model, the path of a checkpoint, or `diffusers:` and the folder or hub name of a pipeline."""
     weak: str | None = None
     """Weaker model of the same pictures, by name or path, for the guidance "autoguidance"."""
     classifier: str | None = None
