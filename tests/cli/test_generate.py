@@ -26,7 +26,12 @@ def asked(monkeypatch):
         calls.append((settings, out, progress, allow_download))
         pictures = tuple(out / f"{i}.png" for i in range(settings.total))
         return GenerateReport(
-            pictures=pictures, grid=out / "grid.png", seconds=1.25, notes=("not read: 'x'",)
+            pictures=pictures,
+            grid=out / "grid.png",
+            seconds=1.25,
+            evaluations=1600,
+            calls=50,
+            notes=("not read: 'x'",),
         )
 
     monkeypatch.setattr("melies.images.pictures.generate_files", generate_files)
@@ -87,7 +92,10 @@ def test_what_is_said(run, asked, monkeypatch):
     from melies.progress import bar, lines, silent
 
     done = run("generate", "a bear")
-    assert done.out == "4 pictures in out, all of them on out/grid.png (1.2 s)\n"
+    assert done.out == (
+        "4 pictures in out, all of them on out/grid.png"
+        " (1.2 s, 1,600 evaluations of the network in 50 calls)\n"
+    )
     assert done.err.splitlines() == ["loading the model emoji", "note: not read: 'x'"]
     assert asked[-1][2] is lines  # a log
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -100,6 +108,8 @@ def test_what_is_said(run, asked, monkeypatch):
         "pictures": ["out/0.png", "out/1.png", "out/2.png", "out/3.png"],
         "grid": "out/grid.png",
         "seconds": 1.25,
+        "evaluations": 1600,
+        "calls": 50,
         "notes": ["not read: 'x'"],
     }
 
@@ -117,6 +127,25 @@ def test_a_model_draws_and_draws_again(run, tiny_model):
     again = run("generate", "--from", str(chosen), "--out", "again", "--quiet", "--json").json
     assert Path(again["pictures"][0]).read_bytes() == chosen.read_bytes()
     assert Path(again["pictures"][0]).parent == Path("again")
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "calls"),
+    [
+        ([], 4, 4),  # two steps, two branches, of which a small batch makes one call
+        (["--scale", "1"], 2, 4),
+        (["--interval", "0.001", "1"], 3, 4),  # of the two levels the lower one alone is guided
+        (["--sampler", "heun"], 6, 6),  # the step to 0 has no corrector
+    ],
+)
+def test_what_drawing_cost_is_counted(run, tiny_model, options, rows, calls):
+    ask = ("generate", "--class", "cat", "--model", str(tiny_model), "--steps", "2", "--count", "3")
+    done = run(*ask, "--batch", "2", "--quiet", "--json", *options).json
+    assert (done["evaluations"], done["calls"]) == (3 * rows, calls)  # in batches of 2 and 1
+    beside = json.loads(Path(done["pictures"][0]).with_suffix(".json").read_text())
+    assert beside["evaluations"] == rows
+    again = run("generate", "--from", done["pictures"][0], "--out", "again", "--quiet", "--json").json
+    assert (again["evaluations"], again["calls"]) == (2 * rows, calls // 2)  # its batch is drawn again
 
 
 @pytest.mark.parametrize(
