@@ -24,6 +24,10 @@ FLAGS = {
     "claims": "json out quiet records",
     "guidance schedule": "as-scale as-written clock grid json omega out quiet remove sigma-max"
     " sigma-min steps",
+    "guidance scales": "allow-download batch beside classes classifier count data features grid json judge"
+    " model out quiet sampler scales seed shown steps weights",
+    "guidance neighbours": "allow-download batch beside classes classifier count data features grid json"
+    " judge model nearest out quiet sampler scales seed shown steps weights",
     "data prepare": "from json out quiet",
     "data show": "json quiet",
     "models": "json quiet",

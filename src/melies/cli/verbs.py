@@ -30,6 +30,22 @@ VERBS = {
     "guidance schedule": Verb(
         "melies.cli.guidance:schedule", "NAME", "list how guidance changes over a run, and plot it"
     ),
+    "guidance check": Verb(
+        "melies.cli.conformance:check", "TARGET…", "say what a guidance function does, by measuring it"
+    ),
+    "guidance scales": Verb(
+        "melies.cli.classifier_guidance:scales",
+        "--model M --classifier C",
+        "draw with more and more classifier guidance, and judge it",
+    ),
+    "guidance neighbours": Verb(
+        "melies.cli.classifier_guidance:neighbours",
+        "--model M --classifier C",
+        "show what is drawn so beside the nearest training pictures",
+    ),
+    "guidance search": Verb(
+        "melies.cli.search:search", "--family F", "tune a schedule's parameters, and test them elsewhere"
+    ),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),
