@@ -15,8 +15,8 @@ from melies.errors import UserError
 from melies.interfaces import Guidance
 from melies.recipes.sweep.settings import SweepSettings, read_part
 
-NEVER_OFF = ("plus-plus",)
-"""Methods whose scale 1 is not the condition alone."""
+OFF = {"plus-plus": None, "classifier": 0.0, "classifier-mean-shift": 0.0}
+"""Scale at which a method is off, where that is not 1; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,5 @@ def check_needs(cell: Cell, settings: SweepSettings) -> None:
 
 
 def _canonical(cell: Cell) -> Cell:
-    """At scale 1 guidance is off, whatever the schedule."""
-    off = cell.scale == 1 and cell.method.partition(":")[0] not in NEVER_OFF
-    return cell.static if off else cell
+    """At scale 1 guidance is off, whatever the schedule; so at 0 for a classifier."""
+    return cell.static if cell.scale == OFF.get(cell.method.partition(":")[0], 1.0) else cell

@@ -1,7 +1,8 @@
 """What a cell costs, found without drawing: its guidance is run on a network that only counts."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from melies.diffusion.guidance.methods import guidance_of
 from melies.errors import UserError
 from melies.images.generate import choose_sampler, draw, sigma_grid
 from melies.images.model import ImageDiffusion
-from melies.interfaces import AttentionEdit, Branch, Condition
+from melies.interfaces import AttentionEdit, Branch, Condition, Guidance
 from melies.recipes.sweep.cells import Cell
 from melies.rng import generator_for, noise_for
 
@@ -38,25 +39,43 @@ class Counting:
 
 
 def evaluations_of(cell: Cell, model: ImageDiffusion, grid: str = "karras") -> int:
+    """`count_evaluations` of a cell."""
+    method = cell.method.partition(":")[0]
+    return count_evaluations(
+        cell.guidance(),
+        model,
+        steps=cell.steps,
+        sampler=cell.sampler,
+        grid=grid,
+        needs=NEEDS.get(method, ""),
+    )
+
+
+def count_evaluations(
+    guidance: Guidance,
+    model: ImageDiffusion,
+    *,
+    steps: int,
+    sampler: str,
+    grid: str = "karras",
+    needs: str = "",
+) -> int:
     """Network evaluations that one picture takes: rows through the network, however they are grouped.
 
     Raises:
         UserError: If the schedule or the scale cannot be on this grid.
     """
-    sigmas = sigma_grid(model, cell.steps, grid)
+    sigmas = sigma_grid(model, steps, grid)
     generator = generator_for(0, "cost")
-    denoisers = [Counting(torch.randn(1, *model.shape, generator=generator)) for _ in range(4)]
-    b = {"class": torch.zeros(1, dtype=torch.int64)}
-    branches = {
-        name: Branch(denoiser, b)
-        for name, denoiser in zip(("conditional", "null", "negative", "weak"), denoisers, strict=True)
+    denoisers = {
+        name: Counting(torch.randn(1, *model.shape, generator=generator))
+        for name in ("conditional", "null", *([needs] if needs else []))
     }
-    method = cell.method.partition(":")[0]
-    wanted = ("conditional", "null", NEEDS.get(method, "null"))
-    bound = cell.guidance().bind({name: branches[name] for name in wanted}, sigmas)
+    condition = {"class": torch.zeros(1, dtype=torch.int64)}
+    branches = {name: Branch(denoiser, condition) for name, denoiser in denoisers.items()}
     x = float(sigmas[0]) * torch.randn(1, *model.shape, generator=generator)
-    choose_sampler(cell.sampler)(bound, x, sigmas, noise=noise_for([0]))
-    return sum(denoiser.rows for denoiser in denoisers)
+    choose_sampler(sampler)(guidance.bind(branches, sigmas), x, sigmas, noise=noise_for([0]))
+    return sum(denoiser.rows for denoiser in denoisers.values())
 
 
 def cost_on(
@@ -64,8 +83,7 @@ def cost_on(
     *,
     prompt: str = "",
     label: str = "",
-    negative: str = "",
-    weak: ImageDiffusion | None = None,
+    others: Mapping[str, Any] | None = None,
     grid: str = "karras",
 ) -> Callable[[Cell], int]:
     """`evaluations_of` on one model, on which every method is tried out once: two steps of one picture.
@@ -74,8 +92,7 @@ def cost_on(
         model: What draws.
         prompt: Any text that it can be asked for, where it reads texts.
         label: Any of its classes, where it has some.
-        negative: What not to draw, for the methods that need it.
-        weak: A weaker model, for those that need one.
+        others: What some methods need beside the model.
         grid: How the noise levels are spaced.
     """
 
@@ -88,11 +105,10 @@ def cost_on(
                 model,
                 [prompt] if prompt else [],
                 classes=[label] if label else [],
-                negative=negative if needed == "negative" else "",
-                weak=weak if needed == "weak" else None,
                 guidance=guidance_of(method, PROBED.get(name, 2.0)),
                 num_steps=2,
-                sampler="euler",
+                sampler="ddpm" if name == "classifier-mean-shift" else "euler",
+                **({needed: (others or {})[needed]} if needed else {}),
             )
         except UserError as error:
             return error

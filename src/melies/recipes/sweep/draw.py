@@ -1,10 +1,10 @@
 """Draw one cell: the same pictures as every other, with its cost counted."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from jaxtyping import UInt8
 from torch import Tensor, nn
@@ -37,10 +37,8 @@ class Drawing:
     seed: int
     """Of the first picture."""
     grid: str = "karras"
-    negative: str = ""
-    """For guidance that needs it."""
-    weak: ImageDiffusion | None = None
-    """For guidance that needs it."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """What some guidance needs beside the model, by its name in `melies.diffusion.NEEDS`."""
     batch: int = 50
 
     def draw(
@@ -64,22 +62,22 @@ class Drawing:
             progress: Shows the drawing.
         """
         asked, seeds = self.asked, range(self.seed, self.seed + len(self.asked.rows))
-        weak = self.weak if needs == "weak" else None
-        with counting(self.model, *([] if weak is None else [weak])) as counts:
+        extra = {needs: self.others[needs]} if needs else {}
+        networks = [entry for entry in extra.values() if isinstance(entry, nn.Module)]
+        with counting(self.model, *networks) as counts:
             begun = time.perf_counter()
             pixels = draw(
                 self.model,
                 asked.prompts[rows],
                 classes=asked.classes[rows],
-                negative=self.negative if needs == "negative" else "",
                 guidance=guidance,
-                weak=weak,
                 num_steps=steps,
                 sampler=sampler,
                 grid=self.grid,
                 seeds=seeds[rows],
                 batch_size=self.batch,
                 progress=progress,
+                **extra,
             )
             seconds = time.perf_counter() - begun
         return CellPictures(pixels, counts.rows, counts.calls, seconds)

@@ -16,6 +16,7 @@ from melies.images.clip_score import ClipScorer, find_clip
 from melies.images.generate import read_diffusion
 from melies.images.instruments import Instruments, open_instruments, short_name
 from melies.images.model import ImageDiffusion
+from melies.images.noisy_classifier import read_noisy_classifier
 from melies.images.sheets import spread
 from melies.recipes.job import Job
 from melies.recipes.sweep.cells import Planned, SweepPlan, plan_cells
@@ -87,15 +88,13 @@ def prepare_sweep(settings: SweepSettings, job: Job) -> Prepared:
     clip = None
     if settings.clip is not None or tools.by_words:
         clip = find_clip(settings.clip, allow_download=job.allow_download, say=job.say)
-    weak = read_diffusion(settings.weak) if settings.weak is not None else None
-    weak_model = weak.model if weak is not None else None
+    others, digests = open_others(settings)
     asked = tools.groups[tools.first]
     cost = cost_on(
         model,
         prompt=asked.prompts[0] if asked.prompts else "",
         label=asked.classes[0] if asked.classes else "",
-        negative=settings.negative,
-        weak=weak_model,
+        others=others,
         grid=settings.grid,
     )
     drawing = Drawing(
@@ -103,8 +102,7 @@ def prepare_sweep(settings: SweepSettings, job: Job) -> Prepared:
         asked=asked,
         seed=settings.seed,
         grid=settings.grid,
-        negative=settings.negative,
-        weak=weak_model,
+        others=others,
         batch=settings.batch,
     )
     return Prepared(
@@ -112,19 +110,40 @@ def prepare_sweep(settings: SweepSettings, job: Job) -> Prepared:
         drawing=drawing,
         meter=Meter(tools, clip=clip, seed=settings.seed),
         plan=plan_cells(settings, cost),
-        fingerprint=fingerprint(settings, identity(tools, clip, weak)),
+        fingerprint=fingerprint(settings, identity(tools, clip) | digests),
     )
 
 
-def identity(tools: Instruments, clip: ClipScorer | None, weak: Loaded | None = None) -> dict[str, str]:
+def open_others(settings: SweepSettings) -> tuple[dict[str, Any], dict[str, str]]:
+    """What some guidance needs beside the model, by name, and the digests of its weights.
+
+    Raises:
+        UserError: If one is not found, or of another kind.
+    """
+    others: dict[str, Any] = {"negative": settings.negative} if settings.negative else {}
+    digests = {}
+    if settings.weak is not None:
+        loaded = read_diffusion(settings.weak)
+        others["weak"], digests["weak"] = loaded.model, digest_of(loaded)
+    if settings.classifier is not None:
+        loaded = read_noisy_classifier(settings.classifier)
+        others["classifier"], digests["classifier"] = loaded.model, digest_of(loaded)
+    return others, digests
+
+
+def digest_of(loaded: Loaded) -> str:
+    """SHA-256 of the weights of a checkpoint."""
+    return file_sha256(checkpoint.weights_file(loaded.folder))
+
+
+def identity(tools: Instruments, clip: ClipScorer | None) -> dict[str, str]:
     """What decides the numbers beside the settings: digests of weights and pictures."""
     real = tools.real.pixels.contiguous().numpy()
     return {
-        "model": file_sha256(checkpoint.weights_file(tools.loaded.folder)),
+        "model": digest_of(tools.loaded),
         "features": tools.space.name,
         "judge": tools.judge.name if tools.judge else "",
         "clip": clip.name if clip else "",
-        "weak": file_sha256(checkpoint.weights_file(weak.folder)) if weak else "",
         "real": hashlib.sha256(real.tobytes()).hexdigest(),
     }
 

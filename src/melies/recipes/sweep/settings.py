@@ -62,6 +62,8 @@ class SweepSettings:
     """What the pictures should not be, for methods that need it."""
     weak: str | None = None
     """Weaker model of the same pictures, for autoguidance."""
+    classifier: str | None = None
+    """Classifier of noisy pictures, by name or path, for classifier guidance."""
     batch: int = 50
     """Pictures drawn at once; bounds memory."""
 
