@@ -231,7 +231,7 @@ def keep_best(
         if best is None or loss < best["loss"]:
             checkpoint.save(
                 out / BEST,
-                model,
+                model,  # type: ignore[arg-type]
                 provenance={
                     **(provenance or {}),
                     "seed": config.training.seed,

@@ -160,8 +160,8 @@ def test_captions_stand_under_their_picture(monkeypatch):
     }
     scales_figure(at, ["left", "right"])
     assert told["cells"][:, 0, 0, 0].tolist() == [0, 2, 1, 3]
-    assert told["captions"] == ["0.10 0.30", "0.50 0.70", "0.20 0.40", "0.60 0.80"]
-    assert told["column_labels"] == ["γ = 0", "γ = 2.5"]
+    assert told["captions"] == ["0.10 / 0.30", "0.50 / 0.70", "0.20 / 0.40", "0.60 / 0.80"]
+    assert told["column_labels"] == ["scale 0", "scale 2.5"]
     assert told["columns"] == 2
 
 

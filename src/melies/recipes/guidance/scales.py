@@ -144,7 +144,7 @@ def scales_figure(found: Mapping[float, AtScale], titles: Sequence[str]) -> Imag
     columns = list(found.values())
     cells = torch.stack([at.shown for at in columns], 1).flatten(0, 1)
     captions = [
-        f"{float(at.guiding[row]):.2f} {float(at.judging[row]):.2f}"
+        f"{float(at.guiding[row]):.2f} / {float(at.judging[row]):.2f}"
         for row in range(len(titles))
         for at in columns
     ]
@@ -153,7 +153,7 @@ def scales_figure(found: Mapping[float, AtScale], titles: Sequence[str]) -> Imag
         columns=len(columns),
         captions=captions,
         row_labels=list(titles),
-        column_labels=[f"γ = {scale:g}" for scale in found],
+        column_labels=[f"scale {scale:g}" for scale in found],
         zoom=max(1, 84 // cells.shape[-1]),
     )
 
