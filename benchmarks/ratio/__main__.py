@@ -30,12 +30,19 @@ LIMITS = {"share": 0.02, "GB": 2.0}
 """Largest value that is promised, by unit: of the network's time that the rest of a sampling loop may
 take, and of memory."""
 
+LEAST = {"interval, both branches at every step": 1.3}
+"""Smallest ratio that is promised, by name, where it is more than being as fast."""
+
+NEAR = {"of evaluations": 0.1}
+"""How near to 1 a number is promised to be, by unit."""
+
 COMPARISONS = {
     "sampling": "benchmarks.ratio.sampling:compare_sampling",
     "training": "benchmarks.ratio.training:compare_training",
     "metrics": "benchmarks.ratio.metrics:compare_metrics",
     "quantize": "benchmarks.ratio.quantize:compare_quantize",
     "vae": "benchmarks.ratio.vae:compare_vae",
+    "guidance": "benchmarks.ratio.guidance:compare_guidance",
 }
 """`(TimingConfig) → Iterator[Record]` by name; imported when chosen, for each has peers of its own."""
 
@@ -73,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _kept(metric: Metric) -> bool | None:
     """Whether the promise about this number holds; None where there is none."""
     if metric.unit == "×":
-        return metric.interval[0] >= AT_LEAST_AS_FAST
+        return metric.interval[0] >= LEAST.get(metric.name, AT_LEAST_AS_FAST)
+    if metric.unit in NEAR:
+        return abs(metric.value - 1) <= NEAR[metric.unit]
     return None if "diffusers" in metric.name else metric.value < LIMITS[metric.unit]
 
 

@@ -37,6 +37,49 @@ def test_both_sides_draw_the_same_pictures():
 
 
 @pytest.mark.parity
+def test_both_sides_guide_alike_and_an_interval_spares_what_it_says():
+    from benchmarks.ratio.guidance import build_pairs, build_run, evaluations, middle_interval
+    from benchmarks.ratio.pair import check_equal
+    from benchmarks.ratio.sampling import SamplingConfig, build_network
+
+    from melies.nn.unet import UNetConfig
+
+    shape = UNetConfig(size=8, widths=(8, 16), blocks=1, attention=(4,), head_dim=8, dim=16, num_classes=10)
+    config = SamplingConfig(network=shape, batch=2, num_steps=9)
+    network = build_network(config, torch.float64)
+    run = build_run(config, network, torch.float64)
+    rows = []
+    network.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    spent = {}
+    for name, pair in build_pairs(run).items():
+        check_equal(pair, rtol=1e-5, atol=1e-5)
+        for side, function in (("ours", pair.ours), ("theirs", pair.theirs)):
+            rows.clear()
+            function()
+            spent[name, side] = sum(rows) / config.batch
+    scales = middle_interval(run.sigmas).on(run.sigmas).tolist()
+    assert scales == [1.0] * 3 + [3.0] * 3 + [1.0] * 3
+    assert spent["interval", "ours"] == evaluations(scales) == 12
+    assert spent["interval", "theirs"] == 18
+    assert spent["schedule", "ours"] == spent["schedule", "theirs"] == 17  # it rises from scale 1
+
+
+def test_a_promise_may_be_more_than_being_as_fast():
+    from benchmarks.ratio.__main__ import _kept
+
+    from melies.interfaces import Metric
+
+    def metric(name, value, unit):
+        return Metric(name, value, unit, True, 21, (value, value), 0)
+
+    assert _kept(metric("dpmpp", 1.0, "×"))
+    assert not _kept(metric("interval, both branches at every step", 1.2, "×"))
+    assert _kept(metric("interval, both branches at every step", 1.4, "×"))
+    assert _kept(metric("interval, time spared", 0.95, "of evaluations"))
+    assert not _kept(metric("interval, time spared", 1.2, "of evaluations"))
+
+
+@pytest.mark.parity
 def test_both_sides_have_the_same_loss_and_gradient():
     pytest.importorskip("scipy")
     from benchmarks.ratio.pair import check_equal
