@@ -60,6 +60,7 @@ def sweep(argv: Sequence[str]) -> Answer:
 
     from dataclasses import replace
 
+    from melies.recipes.sweep.cells import reasons
     from melies.recipes.sweep.page import result_cells
     from melies.recipes.sweep.run import prepare_sweep, run_sweep, usual_folder
 
@@ -92,11 +93,13 @@ def sweep(argv: Sequence[str]) -> Answer:
             "",
             f"{report.drawn} cells drawn now; the page is {place(report.page)} ({duration(report.seconds)})",
         ],
-        notes=[f"left out: {entry.name}: {entry.reason}" for entry in report.plan.skipped],
+        notes=reasons(report.plan.skipped),
     )
 
 
 def _planned(prepared: Any) -> Answer:
+    from melies.recipes.sweep.cells import reasons
+
     plan = prepared.plan
     rows = [(entry.cell.name, f"{entry.evaluations:,}", f"{prepared.cost(entry):,}") for entry in plan.cells]
     total = sum(prepared.cost(entry) for entry in plan.cells)
@@ -115,6 +118,6 @@ def _planned(prepared: Any) -> Answer:
             "",
             f"{len(plan.cells)} cells of {len(prepared.drawing.asked.rows):,} pictures,"
             f" {total:,} network evaluations",
-            *(f"left out: {entry.name}: {entry.reason}" for entry in plan.skipped),
+            *reasons(plan.skipped),
         ],
     )

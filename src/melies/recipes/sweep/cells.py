@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class Cell:
         """All but the scale: what a line of a figure is called."""
         words = [self.method, self.schedule, f"{self.steps} steps", self.sampler]
         if self.interval is not None:
-            words.append("σ {:g} to {:g}".format(*self.interval))
+            words.append("sigma {:g} to {:g}".format(*self.interval))
         if self.removed is not None:
             words.append("without t/T {:g} to {:g}".format(*self.removed))
         return ", ".join(words)
@@ -86,6 +86,17 @@ class SweepPlan(NamedTuple):
 
     cells: tuple[Planned, ...]
     skipped: tuple[Skipped, ...]
+
+
+def reasons(skipped: Sequence[Skipped]) -> list[str]:
+    """Why cells are left out, a line for each reason: the cell, or the first of several and their number."""
+    grouped: dict[str, list[str]] = {}
+    for entry in skipped:
+        grouped.setdefault(entry.reason, []).append(entry.name)
+    return [
+        f"left out: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") + f": {reason}"
+        for reason, names in grouped.items()
+    ]
 
 
 Cost = Callable[[Cell], int]

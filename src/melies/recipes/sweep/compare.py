@@ -33,8 +33,9 @@ class Result:
     metrics: tuple[Metric, ...]
     evaluations: float
     """Of the network, for one picture."""
+    pictures: int
     seconds: float
-    """That drawing took."""
+    """That drawing them took."""
     against_static: Mapping[str, Difference]
     """Metric → how much more it is than of static guidance at the same scale; empty of static guidance."""
 
@@ -50,6 +51,7 @@ class Result:
             "key": self.key,
             "metrics": [metric._asdict() for metric in self.metrics],
             "evaluations": self.evaluations,
+            "pictures": self.pictures,
             "seconds": self.seconds,
             "against_static": {name: found._asdict() for name, found in self.against_static.items()},
         }
@@ -84,6 +86,7 @@ def read_results(
                 key=key,
                 metrics=tuple(read_metric(entry) for entry in rows[key]["metrics"]),
                 evaluations=rows[key]["evaluations"],
+                pictures=rows[key]["pictures"],
                 seconds=rows[key]["seconds"],
                 against_static=against,
             )

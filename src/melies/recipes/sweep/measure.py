@@ -131,6 +131,7 @@ class Meter:
             ("coverage", near.covered),
         ):
             found.add_mean(name, samples, unit="share", higher=True, seed=seed)
+            found.metrics[-1] = found.metrics[-1]._replace(num_samples=len(features))  # not of the real ones
         if bool((features.norm(dim=1) > 0).all()):  # a feature that is zero has no direction
             self._variety(found, features)
 

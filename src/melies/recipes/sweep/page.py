@@ -172,8 +172,7 @@ def result_cells(results: Sequence[Result]) -> Cells:
     rows = []
     for result, name in zip(results, short_names([r.cell.name for r in results]), strict=True):
         found = [result.find(column) for column in shown]
-        num = max((metric.num_samples for metric in result.metrics), default=1)
-        cost = [f"{result.evaluations:g}", f"{1000 * result.seconds / num:.3g}"]
+        cost = [f"{result.evaluations:g}", f"{1000 * result.seconds / result.pictures:.3g}"]
         rows.append([name, *("–" if metric is None else with_interval(metric) for metric in found), *cost])
     return Cells(["cell", *shown, "evaluations", "ms/picture"], rows)
 
