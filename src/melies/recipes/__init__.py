@@ -53,6 +53,12 @@ RECIPES = {
     "fashion-mnist": Recipe(
         "melies.recipes.fashion_mnist:CONFIG", "ten classes to 28×28 grey pictures", "fashion-mnist", "hours"
     ),
+    "fashion-mnist-small": Recipe(
+        "melies.recipes.fashion_mnist:SMALL",
+        "the same by fewer weights, to guide by a classifier",
+        "fashion-mnist",
+        "1 hour",
+    ),
     "cifar10": Recipe(
         "melies.recipes.cifar10:CONFIG", "ten classes to 32×32 colour pictures", "cifar10", "half a day"
     ),

@@ -52,6 +52,8 @@ def here(tmp_path_factory, write_halves):
         network=replace(NETWORK, num_classes=2), size=8, channels=1, sigma_data=0.5, classes=CLASSES
     )
     checkpoint.save(folder / "model", shaken(ImageDiffusion(config)))
+    plain = replace(config, network=NETWORK, classes=())
+    checkpoint.save(folder / "plain", shaken(ImageDiffusion(plain)))
     noisy = NoisyClassifierConfig(network=NETWORK, classes=CLASSES[::-1])
     checkpoint.save(folder / "noisy", shaken(NoisyClassifier(noisy), 0.2))
     others = replace(noisy, classes=("up", "down"))
@@ -139,6 +141,12 @@ def test_one_class_alone_is_compared_with_its_own_real_pictures(here):
     assert set(classified.names) == {"left"}
     assert len(classified.real_features) == 30
     assert len(classified.tools.real.features) == 60
+
+
+def test_a_model_that_knows_no_class_is_led_to_one_all_the_same(here):
+    classified = open_classified(settings(here, model=str(here / "plain")), say=quiet)
+    assert set(classified.names) == {"left", "right"}
+    assert not torch.equal(classified.draw(0.0), classified.draw(8.0))
 
 
 def test_captions_stand_under_their_picture(monkeypatch):
