@@ -50,7 +50,8 @@ class ResidualGenerator(nn.Module):
         widths, cells = network.widths, config.cells
         self.condition = Condition(config)
         dims = [self.condition.dim, *[network.hidden] * network.mapping]
-        self.mapping = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(dims))
+        mapping = [nn.Linear(before, after) for before, after in pairwise(dims)]
+        self.mapping = nn.ModuleList(mapping)
         self.cells = nn.Linear(network.hidden, widths[-1] * cells**2)
         num_blocks = network.blocks * len(widths)
         layers: list[nn.Module] = [nn.Unflatten(1, (widths[-1], cells, cells))]
@@ -61,7 +62,7 @@ class ResidualGenerator(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.out = nn.Conv2d(widths[0], 4 * config.channels, 3, padding=1)
         convolutions = (m for m in layers if isinstance(m, nn.Conv2d))
-        for layer in (*self.mapping, self.cells, self.out, *convolutions):
+        for layer in (*mapping, self.cells, self.out, *convolutions):
             start(layer)
 
     def forward(
