@@ -25,7 +25,8 @@ def edited_attention(network: nn.Module, edit: AttentionEdit) -> Iterator[None]:
             place, _, last = name.rpartition(".")
             if last == SELF_ATTENTION and hasattr(layer, "processor"):
                 kept.append((layer, layer.processor))
-                layer.processor = _Edited(layer.processor, edit, f"{place}.self")
+                edited: Any = layer
+                edited.processor = _Edited(layer.processor, edit, f"{place}.self")
         yield
     finally:
         for layer, processor in kept:

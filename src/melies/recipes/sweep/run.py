@@ -179,7 +179,7 @@ def run_sweep(prepared: Prepared, job: Job, *, command: str = "") -> SweepReport
                 progress=part_of(track, entry.evaluations / cell.steps),
             )
             row = keep(prepared, job.out, entry, pictures, prepared.meter.measure(pictures.pixels))
-            rows[str(row["key"])] = row
+            rows[str(row["key"])] = dict(row)
     cells = [entry.cell for entry in plan.cells]
     results = read_results(job.out, cells, rows, prepared.fingerprint, seed=settings.seed)
     page = write_sweep(job.out, results, plan, tools=prepared.meter.tools, settings=settings, command=command)
