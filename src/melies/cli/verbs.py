@@ -43,8 +43,14 @@ VERBS = {
         "--model M --classifier C",
         "show what is drawn so beside the nearest training pictures",
     ),
+    "guidance experiments": Verb(
+        "melies.cli.experiments:experiments", "--model M", "make the tutorial's experiments with guidance"
+    ),
     "guidance search": Verb(
         "melies.cli.search:search", "--family F", "tune a schedule's parameters, and test them elsewhere"
+    ),
+    "guidance laboratory": Verb(
+        "melies.cli.laboratory:laboratory", "", "hold every way of guiding against exactly known densities"
     ),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
