@@ -1,12 +1,13 @@
 """Classifier guidance: its sign, its two forms, the exact conditional distribution, and what it goes with."""
 
+import math
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from melies.data.synthetic import MixtureTruth
+from melies.data.synthetic import GaussianTruth, MixtureTruth
 from melies.diffusion.adapt import alpha_bar_from_sigma, epsilon_from_x0, x0_from_epsilon
 from melies.diffusion.ddpm import alpha_bars, fixed_small, linear_betas, q_posterior
 from melies.diffusion.guidance.autoguidance import Autoguidance
@@ -141,6 +142,29 @@ def test_bayes_rule_draws_from_the_conditional_distribution(sampler):
     first = guided[labels == 0]
     torch.testing.assert_close(first.mean(0), TRUTH.means[0], rtol=0, atol=0.15)
     torch.testing.assert_close(first.std(0), TRUTH.stds[:1].expand(2), rtol=0.2, atol=0)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
+def test_any_scale_draws_from_the_tilted_distribution_where_that_is_known(gamma):
+    """Of a class so rare that log p(y|x) is linear in x, p(x)·p(y|x)^γ is a Gaussian at every level."""
+    rare = 1e-12
+    common, sought = (
+        GaussianTruth(mean=torch.tensor(mean, dtype=D), std=1.0) for mean in ([0.0, 0.0], [1.0, -0.5])
+    )
+
+    def classifier(x, sigma):
+        return torch.stack([common.log_density(x, sigma), sought.log_density(x, sigma) + math.log(rare)], 1)
+
+    labels = torch.ones(20, dtype=torch.int64)
+    parts = {
+        "null": Branch(lambda x, sigma, condition, attention=None: common(x, sigma), {}),
+        "classifier": classifier_branch(classifier, labels),
+    }
+    sigmas = karras(160, 0.005, 20.0)
+    x = 20 * torch.randn(20, 2, generator=torch.Generator().manual_seed(4), dtype=D)
+    drawn = heun(ClassifierGuidance(scale=gamma).bind(parts, sigmas), x, sigmas)
+    tilted = GaussianTruth(mean=gamma * sought.mean, std=1.0)
+    torch.testing.assert_close(drawn, tilted.transport(x, 20.0, 0.0), rtol=0, atol=1e-3)
 
 
 def test_ddpm_draws_from_it_by_either_form():
