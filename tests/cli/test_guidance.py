@@ -1,5 +1,6 @@
 """`melies guidance schedule` lists weights and scales, and plots them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,5 +67,34 @@ def test_plot_and_table(run):
 )
 def test_mistakes(run, words, said):
     done = run("guidance", "schedule", *words)
+    assert done.code == 2
+    assert said in done.error
+
+
+def test_check_says_what_guidance_does(run):
+    done = run("guidance", "check", "projected:0.5", "--out", "found.json")
+    assert done.code == 0
+    header, row = done.out.splitlines()[:2]
+    assert header.split()[:2] == ["of", "form"]
+    assert row.startswith("projected:0.5  u + s·(c − u)  seamless  50%")
+    assert done.out.rstrip().endswith("written to found.json")
+    record = json.loads(Path("found.json").read_text())
+    assert record["notes"]["table"]["rows"][0][0] == "projected:0.5"
+    assert record["versions"]["torch"]
+    (one,) = run("guidance", "check", "plain", "--json").json["targets"]
+    assert (one["name"], one["off"], one["evaluations"], one["remarks"]) == ("plain", 1.0, [2, 1, 1], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no target given"),
+        (["projcted"], "did you mean 'projected'?"),
+        (["os.path:nothing"], "there is nothing to import there"),
+        (["os:getcwd"], "os:getcwd: TypeError"),
+    ],
+)
+def test_check_with_bad_words(run, words, said):
+    done = run("guidance", "check", *words)
     assert done.code == 2
     assert said in done.error

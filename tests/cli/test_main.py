@@ -28,6 +28,7 @@ FLAGS = {
     " model out quiet sampler scales seed shown steps weights",
     "guidance neighbours": "allow-download batch beside classes classifier count data features grid json"
     " judge model nearest out quiet sampler scales seed shown steps weights",
+    "guidance check": "json out quiet",
     "data prepare": "from json out quiet",
     "data show": "json quiet",
     "models": "json quiet",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from melies.errors import UserError
-from melies.report.record import write_record
+from melies.report.record import Record, write_record
 from melies.report.table import (
     Cells,
     comparison_cells,
@@ -220,3 +220,25 @@ def test_the_tables_of_files_from_the_command_line(page, capsys):
     said = capsys.readouterr().err.splitlines()
     assert [line.startswith("tables: ") for line in said] == [True, True]
     assert "none.md: cannot be read" in said[1]
+
+
+def test_listed_is_the_table_that_a_record_holds(tmp_path):
+    def written(name, header, rows):
+        record = Record(name=name, metrics=(), notes={"table": {"header": header, "rows": rows}})
+        write_record(tmp_path / f"{name}.json", record)
+
+    written("a", ["of", "form"], [["x", "u | v"]])
+    written("b", ["of", "form"], [["y", "–"]])
+    page = tmp_path / "page.md"
+    page.write_text("<!-- listed *.json -->\n<!-- end -->\n")
+    assert render_into(page) == ["*.json"]
+    assert page.read_text().splitlines()[2:6] == [
+        "| of | form |",
+        "| --- | --- |",
+        "| x | u \\| v |",
+        "| y | – |",
+    ]
+    assert out_of_date(page) == []
+    written("c", ["other"], [["z"]])
+    with pytest.raises(UserError, match="c: the record has no table of these columns"):
+        render_into(page)

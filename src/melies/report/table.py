@@ -8,7 +8,7 @@ A place is two comments, each on a line of its own; what stands between them is 
 The path is relative to the Markdown file and may hold `*`, or `{vae,gan}` for one after the other.
 Alone it gives one row per metric; followed by ` : fd | precision`, one row per record with those
 metrics as columns. With `training` in place of `table`: what the measured model has seen, for how
-long, and on what.
+long, and on what; with `listed`: the table of words that a record itself has in its notes.
 `python -m melies.report.table FILE.md …` fills the tables of files.
 """
 
@@ -25,7 +25,7 @@ from melies.interfaces import Metric
 from melies.report.record import Record, read_record
 
 _START = re.compile(
-    r"\s*<!--\s*(?P<what>table|training)\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*"
+    r"\s*<!--\s*(?P<what>table|training|listed)\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*"
 )
 _END = re.compile(r"\s*<!--\s*end\s*-->\s*")
 _FENCE = re.compile(r"\s*(```|~~~)")
@@ -92,6 +92,23 @@ def training_cells(records: Sequence[Record]) -> Cells:
         kinds = f"{trained['num_pictures']:,}" if "num_pictures" in trained else "–"
         rows.append([record.name, seen, kinds, hours, machine, f"{record.notes.get('num_weights', 0):,}"])
     return Cells(["of", "samples seen", "of a set of", "hours", "on", "weights"], rows)
+
+
+def listed_cells(records: Sequence[Record]) -> Cells:
+    """The rows of the tables that the records hold under `table` in their notes.
+
+    Raises:
+        UserError: If a record has none, or their columns differ.
+    """
+    header: list[str] = []
+    rows: list[list[str]] = []
+    for record in records:
+        match record.notes.get("table"):
+            case {"header": [*names], "rows": [*found]} if not header or names == header:
+                header, rows = list(map(str, names)), [*rows, *([str(cell) for cell in row] for row in found)]
+            case _:
+                raise UserError("the record has no table of these columns", where=record.name)
+    return Cells(header, rows)
 
 
 def markdown(cells: Cells) -> str:
@@ -210,6 +227,8 @@ def _cells(path: Path, place: re.Match[str]) -> Cells:
     records = [read_record(entry) for files in found.values() for entry in files]
     if place["what"] == "training":
         return training_cells(records)
+    if place["what"] == "listed":
+        return listed_cells(records)
     if place["metrics"] is None:
         return metric_cells(records)
     return comparison_cells(records, [name.strip() for name in place["metrics"].split("|")])
