@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 
 from melies import checkpoint
+from melies.autoencoders.quantize import FiniteScalarConfig
+from melies.autoencoders.vqvae import VQVAE, VQVAEConfig
 from melies.errors import UserError
 from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
 from melies.images.evaluate import EvaluateSettings, evaluate_files
@@ -88,6 +90,20 @@ def test_it_is_measured(folder, data, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == written
     assert read_record(tmp_path / "out" / "record.json").metrics == record.metrics
     assert record.name.endswith(("scale 1", "scale 2")) == guided
+
+
+def test_a_vqvae_without_a_prior_is_measured_by_its_reconstructions(data, tmp_path):
+    config = VQVAEConfig(channels=1, size=8, widths=(16,), quantizer=FiniteScalarConfig(levels=(4, 4)))
+    folder = checkpoint.save(tmp_path / "codes", VQVAE(config))
+    settings = EvaluateSettings(
+        model=str(folder), data=data, count=24, features="pixels", judge="stripes-judge"
+    )
+    said: list[str] = []
+    record = evaluate_files(settings, tmp_path / "out", say=said.append)
+    assert "codes does not draw by itself: its reconstructions are measured" in said
+    assert record.notes["measured"].startswith("reconstructions")
+    assert record.metric("codebook usage").value > 0
+    assert not record.find("class, test: drawn")
 
 
 def test_without_data_it_must_be_told_what_it_has_learned(folder, monkeypatch):

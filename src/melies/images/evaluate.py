@@ -100,8 +100,9 @@ def evaluate_files(
 
     A diffusion model of words or classes is measured at every scale, with a record for each: `record.json` is
     that with the best agreement on held-out compositions, or with the least Fréchet distance where there are
-    none. `command` goes into the records: what makes them again. With `allow_download` a text encoder or a
-    network of features that is not here is fetched from the hub, once `say` was told.
+    none. Of a model that does not draw by itself reconstructions are measured. `command` goes into the
+    records: what makes them again. With `allow_download` a text encoder or a network of features that is not
+    here is fetched from the hub, once `say` was told.
 
     Raises:
         UserError: If the model, a classifier or the data is not found, or they do not fit.
@@ -130,6 +131,9 @@ def evaluate_files(
     if judge is not None and (tools.by_words or family.model.classes):
         asked_of = {name: questions(judge, asked.rows) for name, asked in groups.items()}
     notes = _notes(settings, loaded, judge)
+    if not family.draws:
+        notes["measured"] = "reconstructions of the real pictures, for it does not draw by itself"
+        say(f"{short_name(settings.model)} does not draw by itself: its reconstructions are measured")
     sizes = {name: len(asked.rows) for name, asked in groups.items()}
     records, sheets, near, floors = {}, {}, {}, []
     for scale in settings.scales if guided else (1.0,):
@@ -165,7 +169,8 @@ def evaluate_files(
     best = _best(records)
     write_record(out / "record.json", records[best])
     for name, asked in groups.items():
-        columns = {f"scale {scale:g}" if guided else "drawn": drawn[name] for scale, drawn in sheets.items()}
+        made = "drawn" if family.draws else "rebuilt"
+        columns = {f"scale {scale:g}" if guided else made: drawn[name] for scale, drawn in sheets.items()}
         places = spread(len(asked.rows), SHEET_ROWS)
         titles = [asked.titles[place] for place in places.tolist()]
         write_sheet(out / f"{name}.png", asked.rows.pixels[places], columns, titles)
@@ -209,6 +214,8 @@ def _draw(
 def _sample(
     family: Family, asked: Asked, settings: EvaluateSettings, progress: Progress
 ) -> UInt8[Tensor, "n c h w"]:
+    if not family.draws:
+        return family.reconstruct(asked.rows.pixels, progress=progress)
     seeds = range(settings.seed, settings.seed + len(asked.rows))
     labels = family.labels_of(asked.classes, len(seeds))
     return family.sample(seeds, labels, batch_size=settings.batch, progress=progress)

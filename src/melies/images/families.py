@@ -50,6 +50,11 @@ class Family:
     loaded: Loaded
     """Its checkpoint."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether it makes new pictures: a VQ-VAE does not before it has a prior over its codes."""
+        return self.loaded.kind != "vqvae" or "prior" in self.loaded.model.parts
+
     def labels_of(self, names: Sequence[str], num: int) -> Int64[Tensor, " n"] | None:
         """The labels of `num` pictures: one name for all, or one each; None for a model without classes.
 
