@@ -5,13 +5,14 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
-from torch import Tensor, nn
+from torch import Tensor
 
 from melies import checkpoint
 from melies.checkpoint import Loaded
@@ -19,7 +20,7 @@ from melies.data.pixels import decode
 from melies.diffusion.guidance.methods import guidance_of
 from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
-from melies.images.counting import counting
+from melies.images.counting import Counts, counting
 from melies.images.diffusers.draw import PREFIX, Pipeline, open_pipeline
 from melies.images.families import Family, open_family
 from melies.images.generate import draw, read_diffusion
@@ -107,7 +108,7 @@ def generate_files(
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        with counting(*_networks(family, others)) as counts:
+        with _counting(family, others) as counts:
             pixels = _draw_indices(family, others, settings, indices, inputs, progress)
         evaluations, calls = evaluations + counts.rows, calls + counts.calls
         if fits:
@@ -178,7 +179,7 @@ def redraw_file(
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    with counting(*_networks(family, others)) as counts:
+    with _counting(family, others) as counts:
         pixels = _draw_indices(family, others, settings, indices, inputs, progress)
     said = describe(settings, index, weights=drawn.weights, inputs=drawn.inputs)
     path = _write_picture(out, pixels[index - first], said, counts.rows // len(indices))
@@ -309,13 +310,13 @@ def _digests_of(others: Mapping[str, Loaded]) -> dict[str, str]:
     return {name: file_sha256(checkpoint.weights_file(loaded.folder)) for name, loaded in others.items()}
 
 
-def _networks(family: Family | Pipeline, others: Mapping[str, Loaded]) -> list[nn.Module]:
-    """What is evaluated step by step; nothing of a family that draws in one go."""
+def _counting(family: Family | Pipeline, others: Mapping[str, Loaded]) -> AbstractContextManager[Counts]:
+    """Counts what is evaluated step by step; nothing of a family that draws in one go."""
     if isinstance(family, Pipeline):
-        pipe = family.pipe
-        return [pipe.unet if getattr(pipe, "unet", None) is not None else pipe.transformer]
+        return family.counting()
     model = family.loaded.model
-    return [model, *(other.model for other in others.values())] if isinstance(model, ImageDiffusion) else []
+    guided = isinstance(model, ImageDiffusion)
+    return counting(*((model, *(other.model for other in others.values())) if guided else ()))
 
 
 def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any], evaluations: int) -> Path:

@@ -45,6 +45,7 @@ def test_pictures_carry_their_settings_and_are_drawn_again(settings, tmp_path):
     with Image.open(report.pictures[0]) as picture:
         assert (picture.size, picture.mode) == ((8, 8), "RGB")
     assert report.grid is not None
+    assert (report.evaluations, report.calls) == (6, 2)  # the schedule is off at the first of two steps
     again = redraw_file(report.pictures[1], tmp_path / "again").pictures[0]
     assert again.read_bytes() == report.pictures[1].read_bytes()
     unlike = generate_files(replace(settings, guidance="projected", negative="snow", count=1), tmp_path / "b")

@@ -8,8 +8,9 @@ safetensors and text: no pickle, no custom pipeline, no code from the hub.
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError
 from melies.files import file_sha256, read_text
+from melies.images.counting import Counts
 from melies.images.diffusers.coordinates import is_flow
 from melies.images.diffusers.families import FAMILIES, family_of
 from melies.images.diffusers.wrap import guided
@@ -55,6 +57,15 @@ class Pipeline:
     weights: str
     """SHA-256 of what `sha256sum` prints for its weights, in the order of their names."""
 
+    counts: Counts = field(default_factory=Counts)
+    """What the network has been asked since counting began: the pipeline's own calls are others."""
+
+    @contextmanager
+    def counting(self) -> Iterator[Counts]:
+        """Counts anew while the block runs."""
+        self.counts.calls = self.counts.rows = 0
+        yield self.counts
+
     @property
     def side(self) -> int:
         """Height and width of a picture, those that it was trained for."""
@@ -82,7 +93,7 @@ class Pipeline:
                 self.pipe,
                 guidance or ClassifierFreeGuidance(scale=settings.scale),
                 negative=settings.negative,
-            ):
+            ) as run:
                 drawn = self.pipe(
                     [settings.prompt_of(i) for i in indices],
                     height=self.side,
@@ -92,6 +103,8 @@ class Pipeline:
                     callback_on_step_end=tick,
                     **asked,
                 ).images
+        self.counts.calls += run.network_calls
+        self.counts.rows += run.rows
         pictures = np.stack([np.asarray(picture.convert("RGB")) for picture in drawn])
         return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
@@ -155,13 +168,26 @@ def load_pipeline(folder: Path) -> Any:
     """
     name = _check_index(folder)
     _check_weights(folder)
-    with loading(f"diffusers:{name}", folder):
+    with loading(f"diffusers:{name}", folder), _without_bars():
         kind = import_from(f"diffusers:{name}")
         pipe = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     if torch.cuda.is_available():
         pipe = pipe.to("cuda", torch.bfloat16 if is_flow(pipe.scheduler) else torch.float16)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No bar of diffusers for the parts that are loaded."""
+    said = import_from("diffusers.utils:logging")
+    bars = said.is_progress_bar_enabled()
+    said.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            said.enable_progress_bar()
 
 
 def pipeline_sha256(folder: Path) -> str:
