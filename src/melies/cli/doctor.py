@@ -39,6 +39,7 @@ CORE = (
 """What every installation needs, by the names of import."""
 
 EXTRAS = {
+    "control": (("av", "cv2"), "taking conditions from pictures and videos"),
     "video": (("av", "scenedetect", "cv2", "pysubs2"), "reading films"),
     "camera": (("pxr", "pygltflib", "scipy"), "camera paths for Blender, USD and glTF"),
     "sfm": (("pycolmap",), "camera paths from pictures"),

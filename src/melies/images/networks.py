@@ -98,7 +98,7 @@ def clip_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]
     Raises:
         UserError: If its file of them cannot be read.
     """
-    return _statistics(folder, CLIP_STATISTICS)
+    return read_statistics(folder, CLIP_STATISTICS)
 
 
 def resized(pixels: Pictures, size: int) -> Float[Tensor, "n 3 size size"]:
@@ -130,7 +130,7 @@ def _transformers_space(
     network = load_pretrained(model, folder).to(best_device())
     own = int(network.config.image_size)
     size = own if largest is None else min(own, largest)
-    mean, std = _statistics(folder, statistics)
+    mean, std = read_statistics(folder, statistics)
 
     def extract(pixels: Tensor) -> Tensor:
         return choose_features(network(pixel_values=standardised(resized(pixels, size), mean, std)))
@@ -138,7 +138,7 @@ def _transformers_space(
     return FeatureSpace(f"{name}@{weights_sha256(folder)[:8]}", extract, 32)
 
 
-def _statistics(folder: Path, usual: tuple) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def read_statistics(folder: Path, usual: tuple) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the channels, from the folder where it has them."""
     path = folder / "preprocessor_config.json"
     if not path.is_file():

@@ -1,0 +1,1 @@
+"""Moving pictures: decoding by time stamp, and the poses of people."""
