@@ -1,7 +1,6 @@
 """Tuning and transfer on toys: seeds apart, nothing asked twice, and who is compared with whom."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from melies import checkpoint
 from melies.diffusion.noise import karras
 from melies.errors import UserError
-from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
-from melies.images.model import ImageDiffusion, ImageDiffusionConfig
-from melies.nn.unet import UNetConfig
+from melies.images.generate import load_diffusion
 from melies.recipes.guidance.families import family_of, knotted
 from melies.recipes.guidance.place import Place
 from melies.recipes.guidance.transfer import transfer_cells, tuned_cells, write_search
@@ -22,33 +18,13 @@ from melies.recipes.guidance.tune import SearchReport, open_places, run_search
 from melies.recipes.guidance.tune_settings import FAMILIES, SearchSettings
 from melies.recipes.job import Job
 
-CLASSES = ("left", "right")
-
-
-@pytest.fixture(scope="session")
-def toy_model(tmp_path_factory) -> ImageDiffusion:
-    torch.manual_seed(0)
-    network = UNetConfig(
-        channels=1, size=8, widths=(8,), blocks=1, attention=(), head_dim=8, dim=16, num_classes=2
-    )
-    model = ImageDiffusion(
-        ImageDiffusionConfig(network=network, size=8, channels=1, sigma_data=0.5, classes=CLASSES)
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn(parameter.shape))
-    return model
-
 
 @pytest.fixture
-def settings(toy_model, write_halves: Callable[..., Path], tmp_path, monkeypatch) -> SearchSettings:
+def settings(toy_folders: tuple[Path, Path, Path], tmp_path, monkeypatch) -> SearchSettings:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MELIES_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr("melies.recipes.sweep.measure.RESAMPLES", 10)
-    heads = (Head(name="class", classes=CLASSES),)
-    config = ClassifierConfig(heads=heads, size=8, channels=1, stem=1, widths=(8,), feature_dim=4)
-    judge = str(checkpoint.save(tmp_path / "judge", ImageClassifier(config)))
-    model = str(checkpoint.save(tmp_path / "toy", toy_model, ema=toy_model.state_dict()))
+    model, data, judge = map(str, toy_folders)
     return SearchSettings(
         models=(model,),
         scale=4.0,
@@ -56,7 +32,7 @@ def settings(toy_model, write_halves: Callable[..., Path], tmp_path, monkeypatch
         budget=600,
         tuning=24,
         test=24,
-        data=write_halves(tmp_path / "halves", count=40),
+        data=Path(data),
         judge=judge,
         features=judge,
     )
@@ -67,8 +43,8 @@ def searched(settings: SearchSettings, out: Path, *, resume: bool = False) -> Se
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_keeps_what_it_says(name, toy_model):
-    family = family_of(name, toy_model, method="plain", scale=4.0, knots=3)
+def test_every_family_keeps_what_it_says(name, toy_folders):
+    family = family_of(name, load_diffusion(toy_folders[0]), method="plain", scale=4.0, knots=3)
     sigmas = karras(12, 0.01, 80.0)
     seen = set()
     for place in (0.1, 0.5, 0.9):
@@ -101,7 +77,7 @@ def test_tuned_values_are_tested_everywhere_and_compared(settings, tmp_path):
     settings = replace(settings, steps=(4, 6), family="pcs")
     report = searched(settings, tmp_path / "out")
     names = [found.place for found in report.tuned]
-    assert names == ["toy, 4 steps", "toy, 6 steps"]
+    assert names == ["model, 4 steps", "model, 6 steps"]
     assert [(t.tuned, t.tested) for t in report.transfers] == [(a, b) for a in names for b in names]
     for found in report.tuned:
         assert found.evaluations <= settings.budget
@@ -145,6 +121,7 @@ def test_it_goes_on_and_asks_nothing_twice(settings, tmp_path, monkeypatch):
 
 def test_values_that_cannot_be_elsewhere_are_said_so(settings, tmp_path, monkeypatch):
     settings = replace(settings, steps=(4, 6), family="clamp-linear")
+    settings = replace(settings, budget=250)
     first = searched(settings, tmp_path / "out")
     here, whole = first.tuned[0].values, Place.guidance
     monkeypatch.setattr(

@@ -1,42 +1,12 @@
-"""A class-conditional toy that draws in milliseconds, its pictures, and a judge of them."""
+"""Sweeps in a second: of a toy, with few replicates."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from melies import checkpoint
-from melies.images.classifier import ClassifierConfig, Head, ImageClassifier
-from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.metrics import measure
-from melies.nn.unet import UNetConfig
 from melies.recipes.sweep.settings import SweepSettings
-
-CLASSES = ("left", "right")
-
-
-@pytest.fixture(scope="session")
-def toy_folders(tmp_path_factory, write_halves: Callable[..., Path]) -> tuple[Path, Path, Path]:
-    """Model, pictures, judge: of halves, of which one or the other is bright."""
-    root = tmp_path_factory.mktemp("toy")
-    data = write_halves(root / "halves", count=40)
-    torch.manual_seed(0)
-    shape = {"channels": 1, "size": 8, "widths": (8,), "blocks": 1, "attention": (8,), "head_dim": 8}
-    network = UNetConfig(**shape, dim=16, num_classes=2)
-    config = ImageDiffusionConfig(network=network, size=8, channels=1, sigma_data=0.5, classes=CLASSES)
-    model = ImageDiffusion(config)
-    with torch.no_grad():  # a fresh network predicts zero, whatever it is asked
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn(parameter.shape))
-    folder = checkpoint.save(root / "model", model, ema=model.state_dict())
-    heads = (Head(name="class", classes=CLASSES),)
-    judge = ImageClassifier(
-        ClassifierConfig(heads=heads, size=8, channels=1, stem=1, widths=(8,), feature_dim=4)
-    )
-    with torch.no_grad():
-        judge.heads["class"].weight.mul_(20)
-    return folder, data, checkpoint.save(root / "judge", judge)
 
 
 @pytest.fixture

@@ -6,5 +6,6 @@ that it can be listed without loading any of them.
 
 PARTS = {
     "ladder": "melies.recipes.claims.ladder:PART",
+    "guidance": "melies.recipes.claims.guidance:PART",
 }
 """Part → its `melies.recipes.claims.claim.Part`."""

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ SHOWN = (
 )
 """Columns of the table, where they were measured."""
 
-PAGE, RESULTS, FIGURES = "sweep.html", "sweep.json", "figures"
+PAGE, RESULTS, FIGURES, SAMPLES = "sweep.html", "sweep.json", "figures", "samples"
 
 MOST_SHEET = 60
 """Rows of the sheet of samples, at most."""
@@ -89,11 +89,11 @@ def write_sweep(
     Raises:
         UserError: If a file cannot be written.
     """
-    figures = {axes: plane_figure(results, axes) for axes in PLANES if _measured(results, axes)}
+    figures = {axes: plane_figure(results, axes) for axes in measured_planes(results, PLANES)}
     sheet = samples_sheet(out, results)
     for axes, picture in figures.items():
         write_bytes(out / FIGURES / f"{axes.name}.png", png_bytes(picture, {}))
-    write_bytes(out / FIGURES / "samples.png", png_bytes(sheet, {}))
+    write_bytes(out / FIGURES / f"{SAMPLES}.png", png_bytes(sheet, {}))
     content = {
         "command": command,
         "settings": settings,
@@ -130,6 +130,15 @@ def value_of(result: Result, name: str) -> Metric | None:
         return result.find(name)
     count = result.evaluations
     return Metric(name, count, "per picture", False, 1, (count, count), 0)
+
+
+def measured_planes(results: Sequence[Result], planes: Sequence[Axes]) -> list[Axes]:
+    """The planes of which both sides were measured."""
+    return [
+        axes
+        for axes in planes
+        if all(any(value_of(result, name) for result in results) for name in (axes.x, axes.y))
+    ]
 
 
 def on_front(results: Sequence[Result], axes: Axes) -> list[Result]:
@@ -210,10 +219,6 @@ def samples_sheet(out: Path, results: Sequence[Result]) -> Image.Image:
         row_labels=[name for name, _ in rows],
         zoom=zoom_of(pixels.shape[-1], 48),
     )
-
-
-def _measured(results: Iterable[Result], axes: Axes) -> bool:
-    return all(any(value_of(result, name) for result in results) for name in (axes.x, axes.y))
 
 
 def _titled(metric: Metric | None, name: str) -> str:

@@ -62,13 +62,13 @@ class Prepared:
         return planned.evaluations * len(self.drawing.asked.rows)
 
 
-def prepare_sweep(settings: SweepSettings, job: Job) -> Prepared:
-    """Open the model and what measures it, and plan the cells.
+def open_tools(settings: SweepSettings, job: Job) -> Instruments:
+    """The model and what measures it.
 
     Raises:
-        UserError: If something is not found or does not fit, or nothing can be drawn.
+        UserError: If something is not found or does not fit.
     """
-    tools = open_instruments(
+    return open_instruments(
         settings.model,
         count=settings.seeds,
         seed=settings.seed,
@@ -80,6 +80,20 @@ def prepare_sweep(settings: SweepSettings, job: Job) -> Prepared:
         progress=job.progress,
         say=job.say,
     )
+
+
+def prepare_sweep(settings: SweepSettings, job: Job, tools: Instruments | None = None) -> Prepared:
+    """Open the model and what measures it, and plan the cells.
+
+    Args:
+        settings: What to draw and measure.
+        job: Whom to tell.
+        tools: What `open_tools` opened for the same model, data and seeds, so as not to open it again.
+
+    Raises:
+        UserError: If something is not found or does not fit, or nothing can be drawn.
+    """
+    tools = tools or open_tools(settings, job)
     model = tools.loaded.model
     if not tools.guided or not isinstance(model, ImageDiffusion):
         raise UserError(
