@@ -49,6 +49,9 @@ VERBS = {
     "guidance search": Verb(
         "melies.cli.search:search", "--family F", "tune a schedule's parameters, and test them elsewhere"
     ),
+    "guidance trace": Verb(
+        "melies.cli.trace:trace", "PROMPT…", "draw, and say step by step what guidance did"
+    ),
     "guidance laboratory": Verb(
         "melies.cli.laboratory:laboratory", "", "hold every way of guiding against exactly known densities"
     ),
