@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+STEPS = 4
+PROMPTS = ("a polar bear", "red apple")
 WORDS = "a polar bear red apple in snow green leaf no blurry two three".split()
 
 
@@ -226,3 +228,39 @@ def pipelines(tmp_path_factory):
         return _MADE[name]
 
     return made
+
+
+def _draw(pipe, scale=2.0, *, prompts=PROMPTS, negative="", seeds=(3, 4), **options):
+    """Latents; `scale` is the pipeline's own, which guidance makes of no account."""
+    flux = type(pipe).__name__ == "FluxPipeline"
+    side = 16 if flux else 8
+    options = {"height": side, "width": side, "num_inference_steps": STEPS, **options}
+    return pipe(
+        list(prompts),
+        negative_prompt=[negative] * len(prompts),
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="latent",
+        **{"true_cfg_scale" if flux else "guidance_scale": scale},
+        **options,
+    ).images
+
+
+def _guide(pipe, guidance, *, negative="", **options):
+    """Latents, and the run that counts."""
+    from melies.images.diffusers.wrap import guided
+
+    with guided(pipe, guidance, negative=negative) as run:
+        drawn = _draw(pipe, **options)
+    return drawn, run
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """`draw(pipe, scale) → latents` of two prompts in four steps."""
+    return _draw
+
+
+@pytest.fixture(scope="session")
+def guide():
+    """`guide(pipe, guidance) → latents, run`."""
+    return _guide

@@ -62,6 +62,8 @@ def guided(
     network = getattr(pipe, family.network)
     run = (_InTurn if family.in_turn else _Halves)(pipe, family, network, guidance, negative, weak, trace)
     own = network.__dict__.get("forward")  # one that offloading has put there, or none
+    if isinstance(getattr(own, "__self__", None), Run):
+        raise UserError("the pipeline is guided already", remedy="leave the block that guides it first")
     network.forward = run.forward
     try:
         yield run
