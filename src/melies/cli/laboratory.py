@@ -27,6 +27,7 @@ ABOUT = (
 )
 EXAMPLES = (
     "melies guidance laboratory --out runs/laboratory",
+    "melies guidance laboratory --brief",
     "melies guidance laboratory --mixtures overlapping --methods plain --scales 1.5 2 3 4 5 6 8",
     "melies guidance laboratory --schedules static linear pcs:2 pcs:4 --tilt 2 --json",
 )

@@ -93,8 +93,9 @@ def prepare(whole: Mixture, settings: LaboratorySettings) -> Bench:
 
 def plan(settings: LaboratorySettings) -> Iterator[Cell]:
     """Every method on every schedule, and in each third of the run, at every scale."""
+    every = (*settings.schedules, *THIRDS)
     for method in settings.methods:
-        for schedule in (*settings.schedules, *THIRDS):
+        for schedule in ("static",) if settings.brief and method != "plain" else every:
             for scale in settings.scales:
                 yield Cell(method, schedule, scale)
 

@@ -30,8 +30,10 @@ class LaboratorySettings:
     """Ways of guiding; all of them are compared with plain."""
     schedules: tuple[str, ...] = tuple(SCHEDULES)
     """How guidance changes over the run, NAME or NAME:parameter; all are compared with static."""
-    scales: tuple[float, ...] = (1.5, 2.0, 3.0, 4.0, 6.0)
+    scales: tuple[float, ...] = (1.1, 1.25, 1.5, 2.0, 3.0, 6.0, 10.0)
     """Mean guidance scales over the run, above 1; the best of them is each schedule's own."""
+    brief: bool = False
+    """Draw the ways other than plain at a static scale alone."""
     tilt: float = 3.0
     """The scale s of the density p(x)·p(y|x)^s that guidance is to draw from, one of the scales."""
     steps: int = 32
