@@ -142,6 +142,11 @@ def test_parts_along_the_condition_that_ours_keep():
     assert found("projected:0.3").parallel == pytest.approx(0.3, abs=1e-4)
 
 
+def test_a_class_of_guidance_is_named_by_its_place():
+    one = found("melies.diffusion.guidance.projected:Projected")
+    assert (one.space, one.form, one.parallel) == ("x0", "u + s·(c − u)", pytest.approx(0, abs=1e-4))
+
+
 # Guiders of diffusers
 
 

@@ -124,7 +124,7 @@ def check(target: Target) -> Findings:
         beside = off + NEAR_OFF
         further = _strength(target, beside, parts) * (c - parts["other"])
         jump = _relative(_ask(target, beside, parts).guided - further - c, c - u)
-    strengths = tuple(_strength(target, scale, parts) for scale in (on, on if off is None else off))
+    strengths = _strength(target, on, parts), _strength(target, on if off is None else off, parts)
     weights = _course(target, on, parts)
     return Findings(
         name=target.name,

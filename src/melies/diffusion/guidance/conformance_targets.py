@@ -157,13 +157,19 @@ def _imported(name: str) -> Target:
         ) from error
     if _is_guider(found):
         return _guider(found, name, OPTIONS.get(found.__name__, Options()))
-    if inspect.isclass(found) and hasattr(found, "bind"):
-        return Target(
-            name=name, begin=lambda scale: _bound(found(scale=scale), ""), space=found(scale=1.0).space
-        )
+    if _is_guidance(found):
+        return _guidance(found, name)
     if not callable(found):
         raise UserError(f"{type(found).__name__} is nothing that can be called", where=name)
     return _function(found, name)
+
+
+def _is_guidance(found: Any) -> bool:
+    return inspect.isclass(found) and hasattr(found, "bind")
+
+
+def _guidance(kind: Any, name: str) -> Target:
+    return Target(name=name, begin=lambda scale: _bound(kind(scale=scale), ""), space=kind(scale=1.0).space)
 
 
 def _function(function: Callable[..., Tensor], name: str) -> Target:
