@@ -172,7 +172,7 @@ def _guidance(kind: Any, name: str) -> Target:
     return Target(name=name, begin=lambda scale: _bound(kind(scale=scale), ""), space=kind(scale=1.0).space)
 
 
-def _function(function: Callable[..., Tensor], name: str) -> Target:
+def _function(function: Callable[..., Any], name: str) -> Target:
     taken = inspect.signature(function).parameters
 
     def begin(scale: float) -> Session:
