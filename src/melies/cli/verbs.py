@@ -55,6 +55,9 @@ VERBS = {
     "guidance laboratory": Verb(
         "melies.cli.laboratory:laboratory", "", "hold every way of guiding against exactly known densities"
     ),
+    "control extract": Verb(
+        "melies.cli.control:extract", "KIND PATH", "take edges, depth, poses … from pictures or a video"
+    ),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),

@@ -111,7 +111,7 @@ def find_person(network: Any, picture: UInt8[np.ndarray, "h w 3"]) -> Person | N
     inside = cv2.warpAffine(picture, to_picture, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     boxes, scores = _run(network, inside.astype(np.float32)[None] / 127.5 - 1, (2254 * 12, 2254))
     best = int(scores.reshape(-1).argmax())
-    if _sigmoid(scores.reshape(-1)[best]) < LEAST_SCORE:
+    if _sigmoid(scores.reshape(-1))[best] < LEAST_SCORE:
         return None
     # a box is its centre and size, then four points, all in pixels from the anchor
     points = boxes.reshape(2254, 12)[best, 4:8].reshape(2, 2) + anchors()[best] * side
