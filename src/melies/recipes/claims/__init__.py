@@ -7,5 +7,6 @@ that it can be listed without loading any of them.
 PARTS = {
     "ladder": "melies.recipes.claims.ladder:PART",
     "guidance": "melies.recipes.claims.guidance:PART",
+    "laboratory": "melies.recipes.claims.laboratory:PART",
 }
 """Part → its `melies.recipes.claims.claim.Part`."""

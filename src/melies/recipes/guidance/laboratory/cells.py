@@ -70,7 +70,7 @@ class Bench:
     """p(x)·p(y|x)^tilt."""
     told_spread: float
     """Mean distance of two draws from p(x|y)."""
-    sigmas: Float[Tensor, " n"]
+    sigmas: Float[Tensor, " levels"]
     start: Float[Tensor, "n d"]
     weights: Float[Tensor, "r n"]
     seed: int
@@ -100,7 +100,7 @@ def plan(settings: LaboratorySettings) -> Iterator[Cell]:
                 yield Cell(method, schedule, scale)
 
 
-def guidance_for(cell: Cell, sigmas: Float[Tensor, " n"]) -> Guidance:
+def guidance_for(cell: Cell, sigmas: Float[Tensor, " levels"]) -> Guidance:
     """The guidance of a cell, with the mean scale over the whole run that the cell says.
 
     In a third of the run the scale there is as much higher as the rest lacks. CFG++ is given the λ at which

@@ -2,8 +2,8 @@
 
     melies guidance laboratory --out runs/laboratory
 
-5,400 cells of 1,000 samples, some minutes on one core; 840 with --brief, the same comparisons but for
-the other ways on schedules. A record for each mixture, a figure of errors and
+9,240 cells of 1,000 samples, about six minutes on one core; 1,440 with --brief, which leaves out the other
+ways on schedules. A record for each mixture, a figure of errors and
 one of samples.
 """
 

@@ -30,8 +30,9 @@ class LaboratorySettings:
     """Ways of guiding; all of them are compared with plain."""
     schedules: tuple[str, ...] = tuple(SCHEDULES)
     """How guidance changes over the run, NAME or NAME:parameter; all are compared with static."""
-    scales: tuple[float, ...] = (1.1, 1.25, 1.5, 2.0, 3.0, 6.0, 10.0)
-    """Mean guidance scales over the run, above 1; the best of them is each schedule's own."""
+    scales: tuple[float, ...] = (1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0)
+    """Mean guidance scales over the run, above 1; the best of them is each schedule's own, and what lies
+    between two is interpolated."""
     brief: bool = False
     """Draw the ways other than plain at a static scale alone."""
     tilt: float = 3.0

@@ -68,12 +68,13 @@ def _summarised(
         numbers["error at equal area"] = curve[tilt].error
     numbers["error at its best scale"] = curve[best].error
     along = [unguided, *(curve[scale] for scale in sorted(curve))]
-    alignment = torch.stack([entry.alignment for entry in along])
+    # Probabilities crowd below 1, where distances still grow: their log-odds do so evenly.
+    odds = torch.stack([entry.alignment for entry in along]).logit(1e-12)
     for name, values in (
         ("FD at equal alignment", [entry.frechet for entry in along]),
         ("diversity at equal alignment", [entry.diversity for entry in along]),
     ):
-        found = interpolated(alignment, torch.stack(values), wanted)
+        found = interpolated(odds, torch.stack(values), wanted.logit(1e-12))
         if bool(found[0].isfinite()) and float(found.isfinite().double().mean()) > 0.9:
             numbers[name] = found
     return Summary(numbers, best)
