@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from melies.images.counting import counting
 from melies.images.generate import draw
 from melies.images.model import ImageDiffusion
 from melies.images.reference import Asked
@@ -81,30 +82,6 @@ class Drawing:
             )
             seconds = time.perf_counter() - begun
         return CellPictures(pixels, counts.rows, counts.calls, seconds)
-
-
-class Counts:
-    """Calls of networks, and the rows that went through them."""
-
-    def __init__(self) -> None:
-        self.calls, self.rows = 0, 0
-
-
-@contextmanager
-def counting(*models: nn.Module) -> Iterator[Counts]:
-    """Counts what goes through models while the block runs."""
-    counts = Counts()
-
-    def count(module: nn.Module, args: tuple) -> None:
-        counts.calls += 1
-        counts.rows += len(args[0])
-
-    handles = [model.register_forward_pre_hook(count) for model in models]
-    try:
-        yield counts
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def part_of(track: Track, share: float) -> Progress:
