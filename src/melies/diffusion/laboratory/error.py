@@ -20,8 +20,9 @@ def weightings(num: int, num_resamples: int, seed: int) -> Float[Tensor, "r_and_
 
 def spread_of(x: Float[Tensor, "n d"], weights: Float[Tensor, "r n"]) -> Float[Tensor, " r"]:
     """Mean distance of two different samples, for each weighting."""
-    between = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").float()
-    light = weights.float()  # half the time, and six digits are more than the samples warrant
+    centred = (x - x.mean(0)).float()  # half the time, and six digits are more than samples warrant
+    between = torch.cdist(centred, centred, compute_mode="donot_use_mm_for_euclid_dist")
+    light = weights.float()
     sums = ((light @ between) * light).sum(1).double()
     return sums / (1 - weights.square().sum(1))  # without the pairs of a sample and itself
 
