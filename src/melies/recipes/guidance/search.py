@@ -23,6 +23,9 @@ RUNGS = 3
 HALVING = 0.6
 """Share of the budget for the halving."""
 
+MOST_CANDIDATES = 729
+"""More do not make a search of a few numbers better."""
+
 FIRST_STEP, LAST_STEP = 0.25, 0.02
 """Of the compass search, in the unit cube."""
 
@@ -78,8 +81,9 @@ def search(
         return trials[-1]
 
     sizes = [max(2, round(pictures / THIRD**rung)) for rung in reversed(range(RUNGS))]
-    whole = max(1, cost(Question((0.5,) * num_parameters, pictures)))
-    num = max(THIRD, round(HALVING * budget / whole * THIRD ** (RUNGS - 1) / RUNGS))
+    whole = cost(Question((0.5,) * num_parameters, pictures))
+    wanted = HALVING * budget / whole * THIRD ** (RUNGS - 1) / RUNGS if whole else 0.0
+    num = min(MOST_CANDIDATES, max(THIRD, round(wanted)))
     candidates = starting_places(num, num_parameters, seed=seed)
     for rung, size in enumerate(sizes):
         limit = budget * HALVING * (rung + 1) / RUNGS if rung + 1 < RUNGS else budget * HALVING

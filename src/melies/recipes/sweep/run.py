@@ -40,8 +40,7 @@ class SweepReport:
     fingerprint: str
     plan: SweepPlan
     results: tuple[Result, ...]
-    page: Path | None
-    """None where nothing was drawn."""
+    page: Path
     drawn: int
     """Cells that were drawn now; the rest was there."""
     seconds: float
