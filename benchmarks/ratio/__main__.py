@@ -42,6 +42,7 @@ COMPARISONS = {
     "metrics": "benchmarks.ratio.metrics:compare_metrics",
     "quantize": "benchmarks.ratio.quantize:compare_quantize",
     "vae": "benchmarks.ratio.vae:compare_vae",
+    "conditions": "benchmarks.ratio.conditions:compare_conditions",
     "guidance": "benchmarks.ratio.guidance:compare_guidance",
 }
 """`(TimingConfig) → Iterator[Record]` by name; imported when chosen, for each has peers of its own."""

@@ -263,3 +263,16 @@ def test_every_comparison_is_there_and_is_imported_only_when_chosen():
     assert done.stdout.strip() == "[]"
     for place in command.COMPARISONS.values():
         assert callable(import_from(place))
+
+
+@pytest.mark.parity
+def test_both_sides_find_the_same_edges_and_lines():
+    pytest.importorskip("cv2")
+    from benchmarks.ratio.conditions import ConditionsConfig, build_pairs
+    from benchmarks.ratio.pair import check_equal
+
+    pairs = build_pairs(ConditionsConfig(num_pictures=4))
+    assert [pair.name for pair in pairs] == ["canny", "hough"]
+    for pair in pairs:
+        check_equal(pair, rtol=0, atol=0)
+        assert pair.ours().any()
