@@ -22,6 +22,9 @@ from melies.report.record import Record
 SCALE = 3.0
 """Of guidance, where it is on."""
 
+BATCH = 16
+"""Pictures at once: of fewer two branches in one call cost less than twice one, and time is no count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -155,7 +158,7 @@ def evaluations(scales: list[float]) -> int:
 
 def compare_guidance(config: TimingConfig, draw: SamplingConfig | None = None) -> Iterator[Record]:
     """What an interval spares of the time that guidance takes, beside what it spares of the evaluations."""
-    draw = draw or SamplingConfig()
+    draw = draw or SamplingConfig(batch=BATCH)
     started = perf_counter()
     exact = build_pairs(build_run(draw, build_network(draw, torch.float64), torch.float64))
     differences = {pair.name: check_equal(pair, rtol=1e-4, atol=1e-4) for pair in exact.values()}
