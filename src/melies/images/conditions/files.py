@@ -197,7 +197,7 @@ def _small(pixels: Tensor) -> Image.Image:
     if factor > 1:  # pixels stay pixels
         whole = max(1, int(factor))
         return image.resize((image.width * whole, image.height * whole), Image.Resampling.NEAREST)
-    return image.resize(tuple(max(1, round(side * factor)) for side in image.size), Image.Resampling.LANCZOS)
+    return image.resize([max(1, round(side * factor)) for side in image.size], Image.Resampling.LANCZOS)
 
 
 def _image(pixels: Tensor) -> Image.Image:

@@ -61,7 +61,7 @@ def scribble(pixels: Pixels, *, seed: int = 0, hand: Hand | None = None) -> Grey
         lines = _with_gaps(edges(opencv().GaussianBlur(picture, (0, 0), sigma / 2)), hand, rng)
         low, high = hand.width
         wide = sigma * (low + (high - low) * float(torch.rand((), generator=rng)))
-        return strokes(lines, wide, *_shake(hand, *lines.shape, rng))
+        return strokes(lines, wide, *_shake(hand, lines.shape[0], lines.shape[1], rng))
 
     return each(pixels, drawn)
 
@@ -91,7 +91,7 @@ def _shake(hand: Hand, h: int, w: int, rng: torch.Generator) -> tuple[np.ndarray
 
 
 def _with_gaps(lines: np.ndarray, hand: Hand, rng: torch.Generator) -> np.ndarray:
-    pen = _waves(hand.bend, *lines.shape, rng)
+    pen = _waves(hand.bend, lines.shape[0], lines.shape[1], rng)
     return np.where(pen > np.quantile(pen, hand.lifted), lines, np.uint8(0)) if hand.lifted else lines
 
 
