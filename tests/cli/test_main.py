@@ -22,6 +22,7 @@ FLAGS = {
     "interpolate": "batch class json mix model out quiet steps",
     "ladder": "budget count data features json out quiet resume rungs scale seed size steps weights",
     "claims": "json out quiet records",
+    "control extract": "every json out quiet seed weights",
     "guidance schedule": "as-scale as-written clock grid json omega out quiet remove sigma-max"
     " sigma-min steps",
     "guidance scales": "allow-download batch beside classes classifier count data features grid json judge"
