@@ -18,7 +18,6 @@ from melies.images.pictures import png_bytes
 from melies.progress import Track
 from melies.recipes.guidance.laboratory import show
 from melies.recipes.guidance.laboratory.cells import (
-    Bench,
     Cell,
     Measures,
     draw,
@@ -30,24 +29,11 @@ from melies.recipes.guidance.laboratory.cells import (
 )
 from melies.recipes.guidance.laboratory.mixtures import MIXTURES
 from melies.recipes.guidance.laboratory.settings import LaboratorySettings
-from melies.recipes.guidance.laboratory.summary import Summary, Way, metrics_of, rows_of, summarise
+from melies.recipes.guidance.laboratory.summary import Found, metrics_of, rows_of, summarise
 from melies.recipes.job import Job
 from melies.report.record import record_run, write_record
 
 UNGUIDED = Cell("plain", "static", 1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
-    """What the laboratory tells of one mixture."""
-
-    bench: Bench
-    unguided: Measures
-    truth: Measures
-    cells: Mapping[Cell, Measures]
-    refused: Mapping[str, str]
-    """Way and scale → why it was left out."""
-    ways: Mapping[Way, Summary]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

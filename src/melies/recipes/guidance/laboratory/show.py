@@ -1,23 +1,18 @@
 """The laboratory as pictures and as a table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
 
 from melies.recipes.guidance.laboratory.cells import Bench, Cell, draw
 from melies.recipes.guidance.laboratory.settings import LaboratorySettings
-from melies.recipes.guidance.laboratory.summary import TITLES, Way, interval_of, ranked
+from melies.recipes.guidance.laboratory.summary import TITLES, Found, Way, interval_of, ranked
 from melies.report.figure import grid
 from melies.report.plot import bars_figure, draw_axes
 from melies.report.table import Cells
 from melies.rng import generator_for
-
-if TYPE_CHECKING:
-    from melies.recipes.guidance.laboratory.run import Found
 
 SHOWN = ("static", "linear", "invlinear", "early", "middle", "late")
 """Schedules whose samples are shown."""

@@ -1,6 +1,7 @@
 """What the cells of a mixture tell together: at equal area, at each one's best scale, at equal alignment."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from melies.interfaces import Metric
 from melies.metrics.interval import percentile_interval
-from melies.recipes.guidance.laboratory.cells import Cell, Measures
+from melies.recipes.guidance.laboratory.cells import Bench, Cell, Measures
 from melies.recipes.guidance.laboratory.settings import LaboratorySettings
 
 Replicated = Float[Tensor, " r"]
@@ -46,6 +47,19 @@ class Summary(NamedTuple):
 
     numbers: Mapping[str, Replicated]
     best_scale: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """What the laboratory tells of one mixture."""
+
+    bench: Bench
+    unguided: Measures
+    truth: Measures
+    cells: Mapping[Cell, Measures]
+    refused: Mapping[str, str]
+    """Way and scale → why it was left out."""
+    ways: Mapping[Way, Summary]
 
 
 def summarise(
