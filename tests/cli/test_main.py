@@ -234,11 +234,12 @@ def test_with_json_whatever_a_library_prints_goes_to_the_error_stream(run, monke
 
     def chatty(*_args, **_kwargs):
         print("hello from a library")
-        return GenerateReport(pictures=(), grid=None, seconds=0.5)
+        return GenerateReport(pictures=(), grid=None, seconds=0.5, evaluations=8, calls=4)
 
     monkeypatch.setattr("melies.images.pictures.generate_files", chatty)
     done = run(*ARGV, "--json")
-    assert done.json == {"pictures": [], "grid": None, "seconds": 0.5, "notes": []}
+    told = {"seconds": 0.5, "evaluations": 8, "calls": 4, "notes": []}
+    assert done.json == {"pictures": [], "grid": None, **told}
     assert "hello from a library" in done.err
 
 
