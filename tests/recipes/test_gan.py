@@ -135,6 +135,7 @@ def test_grey_pictures_are_refused_where_colour_is_expected(pictures, tmp_path):
     ("change", "message"),
     [
         (lambda c: {"gamma": -1.0}, "gamma = -1.0"),
+        (lambda c: {"model": gan.MINIMAX.model}, "batch normalisation mixes a batch"),
         (lambda c: {"training": replace(c.training, compile=True)}, "gradients of gradients"),
         (lambda c: {"model": replace(c.model, classes=("a", "b"))}, "the classes come from the data"),
     ],

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from melies.autoencoders.likelihood import binarize_once
 from melies.autoencoders.vae import VAE, posteriors
 from melies.autoencoders.vqvae import VQVAE, codes_of
 from melies.data.images import ImageSet
@@ -24,6 +25,9 @@ REBUILT = {"autoencoder": 1_000, "vae": 1_000, "vqvae": 1_000}
 FEW = 60
 WEIGHED, DRAWS = 200, 500
 """Pictures whose likelihood is estimated, and draws for each."""
+
+LEVEL = 2 / 255
+"""Distance of two levels of a pixel on the scale of −1 to 1."""
 
 Distance = Callable[[UInt8[Tensor, "n c h w"]], Metric]
 """How far a set of pictures lies from the real ones."""
@@ -105,20 +109,29 @@ def measure_posterior(family: Family, pictures: ImageSet, *, seed: int = 0) -> l
 
 
 def _likelihood(family: Family, test: ImageSet, *, seed: int) -> list[Metric]:
-    """−log p(x) of unseen pictures, in nats and bits per dimension, by one draw and by many."""
+    """−log p(x) of unseen pictures, in nats and bits per dimension, by one draw and by many.
+
+    Of a Bernoulli likelihood the pictures are black and white, each the same whenever it is measured.
+    """
     model = family.loaded.model
+    likelihood = model.config.likelihood
     places = some(test, WEIGHED, seed=seed)
-    pixels = PixelRange().forward(test.pixels[places]).to(family.device)
+    chosen = test.pixels[places]
+    pixels = PixelRange().forward(binarize_once(chosen, seed=seed) if likelihood == "bernoulli" else chosen)
     labels = labels_of(family, test, places)
     weights = model.log_weights(
-        pixels,
+        pixels.to(family.device),
         DRAWS,
         generator_for(seed, "likelihood"),
         None if labels is None else labels.to(family.device),
     )
     numel = pixels[0].numel()
-    bound = measure_likelihood(weights.mean(1), numel, name="−ELBO", seed=seed)
-    return [*bound, *measure_importance_likelihood(weight_sums(weights), numel, name="NLL", seed=seed)]
+    width = LEVEL if likelihood == "gaussian" else 1.0  # a density, where the others are probabilities
+    bound = measure_likelihood(weights.mean(1), numel, name="−ELBO", level_width=width, seed=seed)
+    many = measure_importance_likelihood(
+        weight_sums(weights), numel, name="NLL", level_width=width, seed=seed
+    )
+    return [*bound, *many]
 
 
 def some(pictures: ImageSet, num: int, *, seed: int) -> Int64[Tensor, " k"]:

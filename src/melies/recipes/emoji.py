@@ -37,6 +37,7 @@ from melies.interfaces import Objective
 from melies.nn.transformer import TransformerConfig
 from melies.progress import Progress, silent
 from melies.recipes.job import Job
+from melies.recipes.preview import write_preview
 from melies.report.figure import grid
 from melies.rng import seeded
 from melies.text.cache import encode_all
@@ -281,4 +282,4 @@ def preview_prompts(pictures: ImageSet) -> tuple[str, ...]:
 def _preview(prompts: Sequence[str], model: nn.Module, folder: Path, samples_seen: int) -> None:
     twice = [prompt for prompt in prompts for _ in range(2)]
     pixels = draw(model, twice, scale=3.0, num_steps=16, seeds=[0, 1] * len(prompts), batch_size=16)  # type: ignore[arg-type]
-    grid(pixels, columns=min(8, len(twice)), zoom=2).save(folder / f"{samples_seen:08d}.png")
+    write_preview(folder, samples_seen, grid(pixels, columns=min(8, len(twice)), zoom=2))

@@ -21,6 +21,7 @@ from melies.errors import UserError
 from melies.images.codec import CodecConfig, ImageCodec, kl_divergence, reconstruction_error
 from melies.interfaces import Objective
 from melies.recipes.job import Job
+from melies.recipes.preview import write_preview
 from melies.report.figure import grid
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -88,7 +89,7 @@ def run(
         some = PixelRange().forward(pixels[torch.linspace(0, len(pixels) - 1, 16).long()])
         rebuilt = codec.decode(codec.encode(some))
         both = torch.stack([some, rebuilt], 1).flatten(0, 1)
-        grid(PixelRange().inverse(both), columns=8, zoom=2).save(folder / f"{samples_seen:08d}.png")
+        write_preview(folder, samples_seen, grid(PixelRange().inverse(both), columns=8, zoom=2))
 
     return train(
         model,

@@ -38,6 +38,7 @@ from melies.gan.config import ConvolutionalConfig, GANConfig, ResidualConfig
 from melies.gan.game import adversarial_objectives
 from melies.gan.model import GAN
 from melies.recipes.job import Job
+from melies.recipes.preview import write_preview
 from melies.report.figure import grid
 from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -71,7 +72,13 @@ class GANRunConfig:
             raise UserError(
                 "the classes come from the data", where="model.classes", remedy="set conditional instead"
             )
-        if self.training.compile:
+        if self.gamma and isinstance(self.model.network, ConvolutionalConfig):
+            raise UserError(
+                "the penalties need logits of one picture each, and batch normalisation mixes a batch",
+                where="gamma",
+                remedy="take gamma = 0, or the residual network",
+            )
+        if self.gamma and self.training.compile:
             raise UserError(
                 "compiled networks have no gradients of gradients, which the penalties need",
                 where="training.compile",
@@ -181,4 +188,4 @@ def _preview(model: Any, folder: Path, samples_seen: int) -> None:
         column_labels=list(model.classes) or None,
         zoom=2,
     )
-    sheet.save(folder / f"{samples_seen:08d}.png")
+    write_preview(folder, samples_seen, sheet)

@@ -16,6 +16,7 @@ from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import Objective
 from melies.nn.unet import UNetConfig
 from melies.recipes.job import Job
+from melies.recipes.preview import write_preview
 from melies.report.figure import grid
 from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -150,4 +151,4 @@ def _preview(model: nn.Module, folder: Path, samples_seen: int) -> None:
         column_labels=list(classes) or None,
         zoom=2,
     )
-    sheet.save(folder / f"{samples_seen:08d}.png")
+    write_preview(folder, samples_seen, sheet)

@@ -1,12 +1,15 @@
-"""What autoencoders show while they train: pictures beside their reconstructions, and what they draw."""
+"""What models show while they train: of autoencoders pictures beside their reconstructions, and new ones."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from melies.data.images import ImageSet
+from melies.files import write_bytes
+from melies.images.pictures import png_bytes
 from melies.report.figure import grid
 from melies.rng import noise_for
 from melies.transform import PixelRange
@@ -38,6 +41,11 @@ def preview_autoencoder(pictures: ImageSet, *, draws: bool) -> Callable[[Any, Pa
             asked = torch.arange(DRAWN, device=device) % len(model.classes) if model.classes else None
             sheet = torch.cat([sheet, model.sample(DRAWN, noise=noise_for(range(DRAWN)), labels=asked).cpu()])
         pixels = PixelRange().inverse(sheet).expand(-1, 3, -1, -1)
-        grid(pixels, columns=8, zoom=2).save(folder / f"{samples_seen:08d}.png")
+        write_preview(folder, samples_seen, grid(pixels, columns=8, zoom=2))
 
     return preview
+
+
+def write_preview(folder: Path, samples_seen: int, sheet: Image.Image) -> Path:
+    """A sheet under the number of pictures seen, whole or not at all."""
+    return write_bytes(folder / f"{samples_seen:08d}.png", png_bytes(sheet, {}))

@@ -30,6 +30,7 @@ from melies.errors import UserError
 from melies.interfaces import Objective
 from melies.machine import is_main_process
 from melies.recipes.job import Job
+from melies.recipes.preview import write_preview
 from melies.report.figure import grid
 from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
@@ -174,7 +175,7 @@ def _preview(autoencoder: VQVAE) -> Callable[[Any, Path, int], None]:
             column_labels=list(classes) or None,
             zoom=2,
         )
-        sheet.save(folder / f"{samples_seen:08d}.png")
+        write_preview(folder, samples_seen, sheet)
 
     return preview
 

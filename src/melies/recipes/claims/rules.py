@@ -48,15 +48,8 @@ def every(*rules: Rule) -> Rule:
 
 
 def best_of(first: Of, others: Sequence[str], *, lower: bool) -> Rule:
-    """Holds where the number is better than the same of every other record that was measured."""
-
-    def rule(records: Records) -> Finding:
-        rivals = [Of(name, first.metric) for name in others if Of(name, first.metric).find(records)]
-        if not rivals or first.find(records) is None:
-            return Finding(Verdict.UNMEASURED, f"{first.metric} of {first.record} and at least one other")
-        return every(*((below if lower else above)(first, rival) for rival in rivals))(records)
-
-    return rule
+    """Holds where the number is better than the same of every other record; one that is worse decides."""
+    return every(*((below if lower else above)(first, Of(name, first.metric)) for name in others))
 
 
 def _compared(
