@@ -121,7 +121,7 @@ def test_it_goes_on_and_asks_nothing_twice(settings, tmp_path, monkeypatch):
 
 def test_values_that_cannot_be_elsewhere_are_said_so(settings, tmp_path, monkeypatch):
     settings = replace(settings, steps=(4, 6), family="clamp-linear")
-    settings = replace(settings, budget=250)
+    settings = replace(settings, budget=600)
     first = searched(settings, tmp_path / "out")
     here, whole = first.tuned[0].values, Place.guidance
     monkeypatch.setattr(
