@@ -99,7 +99,7 @@ def _lacks(drawn: Mapping[str, Drawn], yard: Yardstick, records: Mapping[str, Re
             "PSNR (dB)",
             "overfitting",
             ("PSNR, training", "PSNR, unseen"),
-            "Over-fitting: training pictures are rebuilt better than unseen ones.",
+            "Over-fitting: how well training pictures are rebuilt, and unseen ones.",
         ),
         (
             "FD",
