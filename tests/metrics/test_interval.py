@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melies.errors import UserError
+from melies.metrics import interval
 from melies.metrics.interval import (
     bootstrap,
     draw_counts,
@@ -118,3 +119,12 @@ def test_what_makes_no_interval_is_refused():
 def test_a_recentred_interval_stays_within_what_is_possible():
     assert recentred_interval(0.9, torch.tensor([0.5, 0.7]), least=0.82, most=0.95) == (0.82, 0.95)
     assert recentred_interval(2.0, torch.tensor([2.0] * 99 + [1.0])) == (2.0, pytest.approx(2.01))
+
+
+def test_blocks_of_counts_are_the_resamples_whatever_their_size(monkeypatch):
+    whole = torch.cat(list(interval.count_blocks(7, 10, 3)))
+    assert torch.equal(whole, torch.stack(list(interval.draw_counts(7, 10, 3))).double())
+    monkeypatch.setattr(interval, "_AT_ONCE", 21)
+    blocks = list(interval.count_blocks(7, 10, 3))
+    assert [len(block) for block in blocks] == [3, 3, 3, 1]
+    assert torch.equal(torch.cat(blocks), whole)

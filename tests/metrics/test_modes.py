@@ -22,9 +22,23 @@ def test_a_missing_mode_is_seen_with_its_uncertainty():
         f"share of {c}" for c in ("shoe", "bag", "coat", "shirt")
     ]
     assert [metric.value for metric in found.shares] == [0.6, 0.39, 0, 0.01]
-    assert (found.least.value, found.least.interval) == (0, wilson_interval(0, 100))
+    assert (found.least.value, found.least.interval) == (0, wilson_interval(0, 100, level=1 - 0.05 / 4))
     assert found.entropy.value == pytest.approx(class_entropy(class_shares(seen, 4)))
     assert found.entropy.interval[0] < found.entropy.value < found.entropy.interval[1] <= math.log(4)
+
+
+def test_the_least_share_is_inside_its_interval_although_it_was_picked():
+    """Ten classes alike: the least of their shares is 0.1, and what is seen of it is less."""
+    rng = torch.Generator().manual_seed(0)
+    names = [str(number) for number in range(10)]
+    plain = whole = 0
+    for _ in range(200):
+        seen = torch.randint(10, (300,), generator=rng)
+        found = measure_modes(seen, names, num_resamples=2)
+        low, high = min(found.shares, key=lambda share: share.value).interval
+        plain += low <= 0.1 <= high
+        whole += found.least.interval[0] <= 0.1 <= found.least.interval[1]
+    assert plain < 180 < 190 <= whole
 
 
 def test_the_interval_of_the_entropy_is_that_of_its_delta_method():

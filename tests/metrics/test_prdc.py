@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from melies.errors import UserError
 from melies.metrics import features as features_module
-from melies.metrics.neighbours import copied, nearest, nearest_others, summarise_distances
+from melies.metrics.neighbours import copied, nearest, nearest_others
 from melies.metrics.prdc import prdc, prdc_samples
 
 
@@ -125,12 +125,9 @@ def test_a_second_copy_counts_as_another_row():
 def test_copies_stand_out_and_new_samples_do_not():
     training, held_out, new = normal(0, n=400, d=8), normal(1, n=400, d=8), normal(2, n=400, d=8)
     reference = nearest(held_out, training).distances[:, 0]
-    assert copied(nearest(training[:50] + 1e-3, training).distances[:, 0], reference).all()
+    assert copied(nearest(training[:50] + 1e-3, training).distances[:, 0], reference, percentile=1).all()
     share = copied(nearest(new, training).distances[:, 0], reference, percentile=10).double().mean()
     assert float(share) == pytest.approx(0.1, abs=0.06)
-    summary = summarise_distances(reference)
-    assert summary.least < summary.percentile_5 < summary.median < summary.percentile_95
-    assert summary.median == pytest.approx(float(reference.median()), rel=0.01)
 
 
 def test_too_few_rows_are_refused():

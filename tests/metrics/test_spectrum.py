@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melies.errors import UserError
+from melies.metrics import spectrum
 from melies.metrics.spectrum import HIGH, high_power, measure_sharpness, power_ratio, radial_spectrum
 
 
@@ -79,3 +80,10 @@ def test_blur_lies_below_the_floor_and_sharp_pictures_do_not():
     assert measure_sharpness(high_power(blurred), real)[0].interval[1] < floor.interval[0]
     with pytest.raises(UserError, match="no detail"):
         measure_sharpness(real, real * 0)
+
+
+def test_blocks_of_pictures_change_nothing(monkeypatch):
+    x = torch.randn(7, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = radial_spectrum(x).power
+    monkeypatch.setattr(spectrum, "_BLOCK", 3)
+    assert torch.equal(radial_spectrum(x).power, whole)

@@ -194,7 +194,7 @@ def test_it_goes_on_from_a_model_of_its_own_shape_only(pictures, tmp_path, famil
     with pytest.raises(UserError, match="of another shape"):
         recipe.run(config(model=other, training=SHORT), quiet(tmp_path / "x", pictures, **start))
     wrong, wrong_config = {"autoencoder": (vae, variational), "vae": (autoencoder, plain)}[family]
-    with pytest.raises(UserError, match="not a"):
+    with pytest.raises(UserError, match="which this recipe does not train"):
         wrong.run(wrong_config(training=SHORT), quiet(tmp_path / "x", pictures, **start))
 
 

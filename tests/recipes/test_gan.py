@@ -11,7 +11,7 @@ from melies import checkpoint
 from melies.errors import UserError
 from melies.gan.config import ConvolutionalConfig, GANConfig, ResidualConfig
 from melies.gan.model import GAN
-from melies.recipes import gan
+from melies.recipes import RECIPES, gan
 from melies.recipes.gan import GANRunConfig
 from melies.recipes.job import Job
 from melies.rng import noise_for
@@ -103,6 +103,7 @@ def test_classes_are_left_alone_where_they_are_not_asked_for(pictures, tmp_path)
     gan.run(config, quiet(tmp_path, pictures))
     loaded = checkpoint.load(tmp_path)
     assert loaded.config.classes == ()
+    assert loaded.provenance["recipe"] == "gan"
     assert loaded.model.sample(2, noise=noise_for([0, 1])).shape == (2, 1, SIZE, SIZE)
     assert (tmp_path / "preview" / "00000096.png").exists()
 
@@ -116,6 +117,20 @@ def test_it_goes_on_from_a_model_of_the_same_shape_only(pictures, tmp_path):
     other = replace(tiny(), conditional=False)
     with pytest.raises(UserError, match="another shape or of other classes"):
         gan.run(other, quiet(tmp_path / "other", pictures, start_from=str(tmp_path / "first")))
+
+
+@pytest.mark.parametrize(
+    ("config", "recipe"),
+    [
+        (gan.CONFIG, "gan"),
+        (gan.CONDITIONAL, "cgan"),
+        (gan.MINIMAX, "gan-minimax"),
+        (gan.NONSATURATING, "gan-nonsaturating"),
+    ],
+)
+def test_provenance_names_the_recipe(config, recipe):
+    assert gan._name(config) == recipe
+    assert recipe in RECIPES
 
 
 def test_one_class_is_refused_where_classes_are_to_be_learned(pictures, tmp_path):

@@ -184,8 +184,11 @@ def test_what_a_prior_cannot_start_from_is_refused(trained, tmp_path, write_halv
         vqvae_prior.run(second(), job(tmp_path / "run", data))
     with pytest.raises(UserError, match="not a VQ-VAE"):
         vqvae_prior.run(second(), job(tmp_path / "run", data, start_from=str(whole / "prior")))
-    with pytest.raises(UserError, match="not a VQ-VAE"):
+    with pytest.raises(UserError, match="which this recipe does not train"):
         vqvae.run(first(), job(tmp_path / "run", data, start_from=str(whole / "prior")))
+    larger = first(quantizer=CodebookConfig(num_codes=9, dim=4))
+    with pytest.raises(UserError, match="of another shape or of other classes"):
+        vqvae.run(larger, job(tmp_path / "run", data, start_from=str(whole)))
     other = write_halves(tmp_path / "other", classes=("up", "down"), count=2)
     with pytest.raises(UserError, match="the prior knows the classes left, right, the data down, up"):
         vqvae_prior.run(second(), job(tmp_path / "run", other, start_from=str(whole)))

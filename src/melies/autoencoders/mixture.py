@@ -67,9 +67,14 @@ def fit_mixture(
     """
     check_positive("components", components)
     if len(x) <= components:
-        raise UserError(f"{len(x)} latents are too few for a mixture of {components} Gaussians")
+        raise UserError(
+            f"{len(x)} latents are too few for a mixture of {components} Gaussians",
+            remedy="bring more pictures, or take fewer components",
+        )
     if not bool(torch.isfinite(x).all()):
-        raise UserError("latents to fit a prior to are not finite")
+        raise UserError(
+            "latents to fit a prior to are not finite", remedy="train again with a lower learning rate"
+        )
     x = x.detach().double().cpu()
     least = _LEAST_VARIANCE * float(x.var(0, correction=0).mean().clamp(min=1e-12))
     mixture = _start(x, components, covariance, least, generator_for(seed, "mixture"))

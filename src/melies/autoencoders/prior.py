@@ -51,7 +51,11 @@ class CodePriorConfig:
             check_positive(name, getattr(self, name))
         check_range("dropout", self.dropout, low=0, high=0.9)
         if self.dim % self.head_dim:
-            raise UserError(f"dim = {self.dim} is not a multiple of head_dim = {self.head_dim}")
+            raise UserError(
+                f"dim = {self.dim} is not a multiple of head_dim = {self.head_dim}",
+                where="CodePriorConfig",
+                remedy=f"take {self.head_dim * max(1, round(self.dim / self.head_dim))}, or another head_dim",
+            )
 
 
 class Block(nn.Module):

@@ -92,7 +92,8 @@ class VQVAE(nn.Module):
             if ours != theirs:
                 raise UserError(
                     f"a prior over {theirs[1]}×{theirs[1]} cells of {theirs[0]} codes does not fit"
-                    f" {ours[1]}×{ours[1]} cells of {ours[0]}"
+                    f" {ours[1]}×{ours[1]} cells of {ours[0]}",
+                    remedy="take the prior that was trained on this VQ-VAE",
                 )
             self.parts["prior"] = prior.eval()
 

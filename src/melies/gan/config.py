@@ -76,7 +76,11 @@ class GANConfig:
         for name in ("size", "channels", "latent_dim"):
             check_positive(name, getattr(self, name))
         if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
-            raise UserError("a model has no classes, or at least two different ones", where="classes")
+            raise UserError(
+                f"{len(self.classes)} classes of {len(set(self.classes))} names cannot be told apart",
+                where="GANConfig.classes",
+                remedy="give at least two different names, or none for a model without classes",
+            )
         _ = self.cells
 
     @property

@@ -1,6 +1,5 @@
 """Use of a codebook over a whole set: in one batch some codes are always missing, whatever was learned."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -57,14 +56,6 @@ def count_codes(codes: Codes, num_codes: int) -> CodeCounts:
     if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < num_codes:
         raise ValueError(f"codes {int(flat.min())} … {int(flat.max())} of a book of {num_codes}")
     return CodeCounts(counts=torch.bincount(flat, minlength=num_codes).double())
-
-
-def count_batches(batches: Iterable[Codes], num_codes: int) -> CodeCounts:
-    """Counts over all batches of an epoch."""
-    total = count_codes(torch.zeros(0, 1, dtype=torch.int64), num_codes)
-    for codes in batches:
-        total = total + count_codes(codes, num_codes)
-    return total
 
 
 def measure_codebook(

@@ -7,7 +7,7 @@ from torch import Tensor
 from melies.interfaces import Metric
 from melies.metrics.directions import as_directions
 from melies.metrics.features import Features, as_matrix, squared_distances
-from melies.metrics.interval import draw_counts
+from melies.metrics.interval import count_blocks
 from melies.metrics.measure import recentred_metric
 from melies.metrics.pairs import num_pairs, sums_within
 
@@ -27,7 +27,7 @@ def cosine_diversity(features: Features) -> float:
 def cosine_replicates(features: Features, *, num_resamples: int = 1000, seed: int = 0) -> Float[Tensor, " r"]:
     """Bootstrap replicates of `cosine_diversity`; of two sets of as many rows they belong together."""
     rows = as_directions(features, least=2)
-    return _cosine(rows, _counts(rows, num_resamples, seed))
+    return torch.cat([_cosine(rows, counts) for counts in count_blocks(len(rows), num_resamples, seed)])
 
 
 def euclidean_diversity(features: Features) -> float:
@@ -68,7 +68,7 @@ def measure_euclidean_diversity(
     return recentred_metric(
         name,
         euclidean_diversity(features),
-        _euclidean(rows, _counts(rows, num_resamples, seed)),
+        torch.cat([_euclidean(rows, counts) for counts in count_blocks(len(rows), num_resamples, seed)]),
         unit="features",
         higher_is_better=True,
         num_samples=len(rows),
@@ -92,7 +92,3 @@ def _euclidean(rows: Tensor, weights: Float[Tensor, "r n"]) -> Float[Tensor, " r
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
     return squared_distances(a, b).sqrt_()
-
-
-def _counts(rows: Tensor, num_resamples: int, seed: int) -> Float[Tensor, "r n"]:
-    return torch.stack(list(draw_counts(len(rows), num_resamples, seed))).double()

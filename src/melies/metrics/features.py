@@ -82,7 +82,7 @@ def collect(batches: Iterable[Tensor], extract: Callable) -> Tensor:
             found = extract(batch)
             rows.append(found.detach().reshape(len(found), -1).to(device="cpu", dtype=torch.float32))
     if not rows:
-        raise UserError("there are no samples to measure")
+        raise UserError("there are no samples to measure", remedy="give at least one batch")
     return torch.cat(rows)
 
 

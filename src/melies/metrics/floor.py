@@ -33,7 +33,10 @@ def floor(
     """
     real = as_matrix(real, "real features", least=4)
     if num_splits < 1 or (size is not None and size < 1):
-        raise UserError(f"a floor from {num_splits} splits of {size} samples is none")
+        raise UserError(
+            f"a floor from {num_splits} splits of {size} samples is none",
+            remedy="ask for one or more",
+        )
     first = len(real) // 2 if size is None else min(size, len(real) // 2)
     found = []
     for step in range(num_splits):

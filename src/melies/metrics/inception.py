@@ -8,7 +8,7 @@ from torch import Tensor
 
 from melies.errors import UserError
 from melies.interfaces import Metric
-from melies.metrics.interval import draw_counts
+from melies.metrics.interval import count_blocks
 from melies.metrics.measure import recentred_metric
 from melies.rng import generator_for
 
@@ -65,8 +65,8 @@ def inception_replicates(
 ) -> Float[Tensor, " r"]:
     """Bootstrap replicates of `inception_score`; of two sets of as many samples they belong together."""
     probabilities = _checked(probabilities)
-    counts = torch.stack(list(draw_counts(len(probabilities), num_resamples, seed)))
-    return _scores(probabilities, counts)
+    blocks = count_blocks(len(probabilities), num_resamples, seed)
+    return torch.cat([_scores(probabilities, counts) for counts in blocks])
 
 
 def measure_inception_score(

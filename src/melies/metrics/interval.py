@@ -3,6 +3,7 @@
 All of them are about the number at the sample size that was used, not at infinitely many samples.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
@@ -15,6 +16,9 @@ from torch import Tensor
 from melies.config import check_range
 from melies.errors import UserError
 from melies.rng import generator_for
+
+_AT_ONCE = 8_000_000
+"""Numbers of a block of counts: 64 MB."""
 
 
 def draw_indices(size: int, num_resamples: int, seed: int, name: str = "") -> Iterator[Int[Tensor, " n"]]:
@@ -31,6 +35,13 @@ def draw_counts(size: int, num_resamples: int, seed: int, name: str = "") -> Ite
     """The resamples of `draw_indices`, as how often each row was drawn."""
     for indices in draw_indices(size, num_resamples, seed, name):
         yield torch.bincount(indices, minlength=size)
+
+
+def count_blocks(size: int, num_resamples: int, seed: int) -> Iterator[Float[Tensor, "r n"]]:
+    """The resamples of `draw_counts` as float64 rows, as many at once as bounded memory holds."""
+    drawn = draw_counts(size, num_resamples, seed)
+    while block := list(itertools.islice(drawn, max(1, _AT_ONCE // size))):
+        yield torch.stack(block).double()
 
 
 def bootstrap(

@@ -76,7 +76,7 @@ def measure_latent_use(
     def num_active(rows: Tensor) -> Tensor:
         return (rows.var(0) > threshold).sum()
 
-    rest = {"higher_is_better": True, "num_resamples": num_resamples, "seed": seed}
+    rest = {"higher_is_better": None, "num_resamples": num_resamples, "seed": seed}
     return (
         measure("active units", num_active, means, unit="units", **rest),
         measure("kl", torch.mean, standard_kl(means, logvars).sum(1), unit="nats", **rest),

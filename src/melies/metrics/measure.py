@@ -21,7 +21,7 @@ def measure(
     statistic: Callable,
     *samples: Tensor,
     unit: str,
-    higher_is_better: bool,
+    higher_is_better: bool | None,
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Metric:
@@ -121,7 +121,11 @@ def measure_share(name: str, holds: Tensor, *, higher_is_better: bool = True) ->
 def measure_frechet(
     generated: Features, real: Features, *, name: str = "fd", num_resamples: int = 200, seed: int = 0
 ) -> Metric:
-    """Fréchet distance with a recentred bootstrap interval; lower is better."""
+    """Fréchet distance with a recentred bootstrap interval; lower is better.
+
+    Near its floor the interval is wide beside the value and cut at 0: most of the distance is then the bias
+    of so few samples, and resampling shows the spread of that bias too.
+    """
     return recentred_metric(
         name,
         frechet_distance_of_features(generated, real),
@@ -196,6 +200,17 @@ def measure_floor(
     return _floor_metric(like, values, len(real), seed)
 
 
+def measure_apart(generated: Features, real: Features, *, k: int = 5, seed: int = 0) -> tuple[Metric, ...]:
+    """Six distances between two sets of features: fd, kd, precision, recall, density, coverage.
+
+    Raises:
+        ValueError: If the dimensions differ.
+        UserError: If there are too few samples, or a row that is not finite.
+    """
+    fd, kd = measure_frechet(generated, real, seed=seed), measure_kernel(generated, real, seed=seed)
+    return (fd, kd, *measure_prdc(generated, real, k=k, seed=seed))
+
+
 def measure_distances(
     generated: Features, real: Features, *, k: int = 5, num_splits: int = 20, seed: int = 0
 ) -> tuple[Metric, ...]:
@@ -209,8 +224,7 @@ def measure_distances(
     """
     generated, real = as_pair(generated, real, ("generated features", "real features"), least=2)
     size = len(generated)
-    fd, kd = measure_frechet(generated, real, seed=seed), measure_kernel(generated, real, seed=seed)
-    shares = measure_prdc(generated, real, k=k, seed=seed)
+    fd, kd, *shares = measure_apart(generated, real, k=k, seed=seed)
 
     def of_manifold(a: Tensor, b: Tensor) -> Prdc:
         return prdc(a, b, k=k)

@@ -11,7 +11,7 @@ from torch import Tensor
 from melies.config import check_range
 from melies.errors import UserError
 from melies.interfaces import Metric
-from melies.metrics.interval import bootstrap
+from melies.metrics.interval import bootstrap, wilson_interval
 from melies.metrics.measure import measure_share, recentred_metric
 
 
@@ -21,7 +21,11 @@ class Modes(NamedTuple):
     shares: tuple[Metric, ...]
     """Share of each class, in the order of the classes, with Wilson's interval."""
     least: Metric
-    """Share of the least frequent class; 1/k at best. Of few samples it is too low by chance alone."""
+    """Share of the least frequent class; 1/k at best. Of few samples it is too low by chance alone.
+
+    Which class that is was picked by the samples, so its interval is one of those of all classes that hold
+    together at 95 %.
+    """
     entropy: Metric
     """Entropy of the classes in nats, log k at best."""
 
@@ -70,7 +74,6 @@ def measure_modes(
         UserError: If there are no samples.
     """
     shares = class_shares(predicted, len(classes))
-    scarcest = int(shares.argmin())
     entropies = bootstrap(
         lambda rows: class_entropy(class_shares(predicted[rows], len(classes))),
         len(predicted),
@@ -80,7 +83,7 @@ def measure_modes(
     of_class = [measure_share(f"share of {name}", predicted == number) for number, name in enumerate(classes)]
     return Modes(
         shares=tuple(of_class),
-        least=of_class[scarcest]._replace(name="least frequent class"),
+        least=_least(of_class),
         entropy=recentred_metric(
             "class entropy",
             class_entropy(shares),
@@ -93,3 +96,11 @@ def measure_modes(
             most=math.log(len(classes)),
         ),
     )
+
+
+def _least(shares: Sequence[Metric]) -> Metric:
+    """The least of some shares of as many samples, with Bonferroni's correction for having picked it."""
+    least = min(shares, key=lambda share: share.value)
+    count = round(least.value * least.num_samples)
+    interval = wilson_interval(count, least.num_samples, level=1 - 0.05 / len(shares))
+    return least._replace(name="least frequent class", interval=interval)

@@ -31,15 +31,6 @@ class Neighbours(NamedTuple):
     """Euclidean, in feature units, float64; equal rows are at exactly 0."""
 
 
-class DistanceSummary(NamedTuple):
-    """Distances to the nearest neighbour, in feature units."""
-
-    least: float
-    percentile_5: float
-    median: float
-    percentile_95: float
-
-
 def nearest(queries: Features, references: Features, k: int = 1) -> Neighbours:
     """The k nearest references (m, d) of each query (n, d); memory grows as the features do, not as n·m.
 
@@ -62,14 +53,8 @@ def nearest_others(points: Features, k: int = 1) -> Neighbours:
     return _search(points, points, k, same=True)
 
 
-def summarise_distances(distances: Float[Tensor, " n"]) -> DistanceSummary:
-    """Least, 5th percentile, median and 95th percentile of nearest-neighbour distances."""
-    places = torch.tensor([0.0, 0.05, 0.5, 0.95], dtype=torch.float64)
-    return DistanceSummary(*torch.quantile(distances.double().cpu(), places).tolist())
-
-
 def copied(
-    to_training: Float[Tensor, " n"], held_out_to_training: Float[Tensor, " m"], *, percentile: float = 1.0
+    to_training: Float[Tensor, " n"], held_out_to_training: Float[Tensor, " m"], *, percentile: float
 ) -> Bool[Tensor, " n"]:
     """Which samples lie nearer to the training set than nearly all real held-out ones do.
 

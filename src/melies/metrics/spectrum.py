@@ -41,8 +41,9 @@ def radial_spectrum(pixels: Num[Tensor, "n c h w"]) -> Spectrum:
     rings = _rings(pixels)
     num = int(rings.max()) + 1
     counts = torch.bincount(rings.flatten(), minlength=num).double()
-    power = torch.cat([_power(block).flatten(1) for block in pixels.split(_BLOCK)])
-    summed = power.new_zeros(len(power), num).index_add_(1, rings.flatten(), power)
+    summed = torch.zeros(len(pixels), num, dtype=torch.float64, device=pixels.device)
+    for rows, block in zip(summed.split(_BLOCK), pixels.split(_BLOCK), strict=True):
+        rows.index_add_(1, rings.flatten(), _power(block).flatten(1))
     return Spectrum(torch.arange(num, dtype=torch.float64) / pixels.shape[-1], summed / counts)
 
 

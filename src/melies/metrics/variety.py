@@ -1,21 +1,19 @@
 """The yardstick of variety: how much samples differ from each other, beside equally many real ones."""
 
-import torch
 from torch import Tensor
 
 from melies.interfaces import Metric
 from melies.metrics.diversity import measure_cosine_diversity, measure_euclidean_diversity
 from melies.metrics.features import Features, as_pair
 from melies.metrics.vendi import measure_vendi
-from melies.rng import generator_for
+from melies.rng import some_of
 
 
 def some_rows(features: Tensor, num: int, *, seed: int = 0) -> Tensor:
     """`num` random rows without replacement; all of them where there are no more."""
     if num >= len(features):
         return features
-    order = torch.randperm(len(features), generator=generator_for(seed, "rows"))
-    return features[order[:num].to(features.device)]
+    return features[some_of(len(features), num, seed=seed, name="rows").to(features.device)]
 
 
 def measure_variety(generated: Features, real: Features, *, seed: int = 0) -> tuple[Metric, ...]:

@@ -26,6 +26,7 @@ from melies.machine import is_main_process
 from melies.metrics.features import collect
 from melies.recipes.job import Job
 from melies.recipes.preview import preview_autoencoder
+from melies.recipes.start import build
 from melies.rng import seeded
 from melies.training.loop import State, TrainingConfig, train
 from melies.transform import PixelRange
@@ -70,7 +71,7 @@ def run(
     if len(pictures) <= config.model.components:
         raise UserError(f"{len(pictures)} pictures are too few for {config.model.components} Gaussians")
     with seeded(config.training.seed, "weights"):
-        model = _build(config.model, job.start_from)
+        model = build(Autoencoder, config.model, job.start_from, called="autoencoder")
     count = sum(p.numel() for p in model.parameters())
     job.say(f"{len(pictures)} pictures to {network.latent_dim} numbers each, {count:,} weights")
     state = train(
@@ -86,23 +87,6 @@ def run(
     )
     _fit_prior(state, pictures, config, job)
     return state
-
-
-def _build(config: AutoencoderConfig, start_from: str | None) -> Autoencoder:
-    if start_from is None:
-        return Autoencoder(config)
-    model = checkpoint.load(start_from).model
-    if not isinstance(model, Autoencoder):
-        raise UserError(
-            "not a plain autoencoder",
-            where=start_from,
-            remedy="name one that melies train autoencoder made",
-        )
-    if model.config != config:
-        raise UserError(
-            "an autoencoder of another shape", where=start_from, remedy="give the options it was made with"
-        )
-    return model.train()
 
 
 def squared_error(model, batch, rng):

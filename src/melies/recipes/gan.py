@@ -12,7 +12,7 @@ are a DCGAN (Radford et al. 2016) with the rates given there, by the two losses 
 which learns the classes with --conditional. On one processor core the first two see some 340 pictures a
 second, the others 1,000. After ten minutes on one (docs/ladder.md) `fashion-mnist-judge` sees the class that
 was asked for in 89.0 % [87.6, 90.3] of 2,000 drawings of `cgan`, at a Fréchet distance of 0.7 [0.4, 1.4] in
-`fashion-mnist-features`; `gan` is at 5.3 [4.5, 6.4], and the class that it draws least has 7.9 % [6.8, 9.2];
+`fashion-mnist-features`; `gan` is at 5.3 [4.5, 6.4], and the class that it draws least has 7.9 % [6.4, 9.8];
 `gan-minimax` at 19.0 [17.8, 20.5] and 6.0 % [5.0, 7.1].
 With --data they learn one's own pictures, of the size and channels given:
 
@@ -30,7 +30,6 @@ from typing import Any, Literal
 
 import torch
 
-from melies import checkpoint
 from melies.config import check_range
 from melies.data.batches import picture_batches
 from melies.errors import UserError
@@ -38,11 +37,10 @@ from melies.gan.config import ConvolutionalConfig, GANConfig, ResidualConfig
 from melies.gan.game import adversarial_objectives
 from melies.gan.model import GAN
 from melies.recipes.job import Job
-from melies.recipes.preview import write_preview
-from melies.report.figure import grid
+from melies.recipes.preview import write_drawn
+from melies.recipes.start import build
 from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
-from melies.transform import PixelRange
 
 PREVIEWS = 8
 """Rows and, without classes, columns of a preview."""
@@ -141,7 +139,9 @@ def run(
     if not config.conditional:
         pictures = replace(pictures, labels=None, classes=())
     with seeded(config.training.seed, "weights"):
-        model = _build(replace(config.model, classes=pictures.classes), job.start_from)
+        model = build(
+            GAN, replace(config.model, classes=pictures.classes), job.start_from, called="gan or cgan"
+        )
     sizes = {part: sum(p.numel() for p in net.parameters()) for part, net in model.named_children()}
     job.say(f"{len(pictures)} pictures; " + ", ".join(f"{n:,} weights in the {p}" for p, n in sizes.items()))
     return train(
@@ -151,27 +151,17 @@ def run(
         config.training,
         out=job.out,
         resume=job.resume,
-        provenance=job.provenance(
-            "cgan" if config.conditional else "gan", game=config.game, num_pictures=len(pictures)
-        ),
+        provenance=job.provenance(_name(config), game=config.game, num_pictures=len(pictures)),
         preview=_preview,
         progress=job.progress,
     )
 
 
-def _build(config: GANConfig, start_from: str | None) -> GAN:
-    if start_from is None:
-        return GAN(config)
-    model = checkpoint.load(start_from).model
-    if not isinstance(model, GAN):
-        raise UserError("not a GAN", where=start_from, remedy="name one that melies train gan made")
-    if model.config != config:
-        raise UserError(
-            "a GAN of another shape or of other classes",
-            where=start_from,
-            remedy="give the options, and the names of the folders, that it was made with",
-        )
-    return model.train()
+def _name(config: GANRunConfig) -> str:
+    """The recipe, as `melies train` knows it."""
+    if config.conditional:
+        return "cgan"
+    return "gan" if config.game == CONFIG.game else f"gan-{config.game}"
 
 
 def _preview(model: Any, folder: Path, samples_seen: int) -> None:
@@ -182,10 +172,4 @@ def _preview(model: Any, folder: Path, samples_seen: int) -> None:
     pixels = model.sample(
         num, noise=noise_for(range(num)), labels=None if labels is None else labels.to(device)
     )
-    sheet = grid(
-        PixelRange().inverse(pixels.cpu()).expand(-1, 3, -1, -1),
-        columns=columns,
-        column_labels=list(model.classes) or None,
-        zoom=2,
-    )
-    write_preview(folder, samples_seen, sheet)
+    write_drawn(folder, samples_seen, pixels, columns=columns, classes=model.classes)

@@ -16,11 +16,9 @@ from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import Objective
 from melies.nn.unet import UNetConfig
 from melies.recipes.job import Job
-from melies.recipes.preview import write_preview
-from melies.report.figure import grid
+from melies.recipes.preview import write_drawn
 from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
-from melies.transform import PixelRange
 
 PREVIEW_ROWS = 4
 """Pictures of each class in a preview."""
@@ -145,10 +143,4 @@ def _preview(model: nn.Module, folder: Path, samples_seen: int) -> None:
         labels = torch.arange(columns) if classes else None
         seeds = [row] * columns if classes else range(row * columns, (row + 1) * columns)
         drawn.append(pictures.sample(columns, noise=noise_for(seeds), labels=labels).cpu())
-    sheet = grid(
-        PixelRange().inverse(torch.cat(drawn)),
-        columns=columns,
-        column_labels=list(classes) or None,
-        zoom=2,
-    )
-    write_preview(folder, samples_seen, sheet)
+    write_drawn(folder, samples_seen, torch.cat(drawn), columns=columns, classes=classes)

@@ -1,16 +1,17 @@
 """What models show while they train: of autoencoders pictures beside their reconstructions, and new ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from melies.data.images import ImageSet
 from melies.files import write_bytes
-from melies.images.pictures import png_bytes
 from melies.report.figure import grid
+from melies.report.png import png_bytes
 from melies.rng import noise_for
 from melies.transform import PixelRange
 
@@ -48,4 +49,19 @@ def preview_autoencoder(pictures: ImageSet, *, draws: bool) -> Callable[[Any, Pa
 
 def write_preview(folder: Path, samples_seen: int, sheet: Image.Image) -> Path:
     """A sheet under the number of pictures seen, whole or not at all."""
-    return write_bytes(folder / f"{samples_seen:08d}.png", png_bytes(sheet, {}))
+    return write_bytes(folder / f"{samples_seen:08d}.png", png_bytes(sheet))
+
+
+def write_drawn(folder: Path, samples_seen: int, x0: Tensor, *, columns: int, classes: Sequence[str]) -> Path:
+    """A sheet of new pictures, one class below each name.
+
+    Args:
+        folder: Where the sheets of a run go.
+        samples_seen: Names the file.
+        x0: Pictures in [−1, 1], floats (n, 1 or 3, h, w), row by row.
+        columns: How many stand in a row.
+        classes: What stands above the columns; none where the model has no classes.
+    """
+    pixels = PixelRange().inverse(x0.cpu()).expand(-1, 3, -1, -1)
+    sheet = grid(pixels, columns=columns, column_labels=list(classes) or None, zoom=2)
+    return write_preview(folder, samples_seen, sheet)

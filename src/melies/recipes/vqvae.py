@@ -4,10 +4,9 @@
     melies train vqvae --out runs/vqvae
     melies train vqvae-prior --from runs/vqvae --out runs/vqvae-prior
 
-The second command trains the autoencoder, the third the prior over its codes, which makes it draw. On
-one processor core it sees some 1,200 pictures a second and is done in three minutes. Codes that fall out
-of use are put back among the latents: after 145,000 pictures all of them are in use over the training set,
-with a perplexity of 364; without that (--model.quantizer.restart 0) 83 % are, with one of 104.
+The second command trains the autoencoder, the third the prior over its codes, which makes it draw. Codes
+that fall out of use are put back among the latents (--model.quantizer.restart); docs/ladder.md has how many
+are in use with that and without, and what ten minutes on one core give.
 `vqvae-fsq` is the same autoencoder with finite scalar quantisation (8×8×8 levels) in the place of the
 codebook. With --data it learns one's own pictures, of the size and channels that the model is given:
 
@@ -22,17 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from melies import checkpoint
 from melies.autoencoders.quantize import FiniteScalarConfig
 from melies.autoencoders.vqvae import VQVAE, VQVAEConfig, codes_of, start_codebook
 from melies.config import check_range
 from melies.data.batches import picture_batches
-from melies.errors import UserError
 from melies.interfaces import Objective
 from melies.machine import is_main_process
 from melies.metrics.codebook import count_codes
 from melies.recipes.job import Job
 from melies.recipes.preview import preview_autoencoder
+from melies.recipes.start import build
 from melies.rng import generator_for, seeded
 from melies.training.loop import State, TrainingConfig, train
 
@@ -81,7 +79,8 @@ def run(
     """
     seed = config.training.seed
     with seeded(seed, "weights"):
-        model = _build(config, job.start_from)
+        model = build(VQVAE, config.model, job.start_from, called="vqvae")
+        model.parts.clear()  # a prior over the codes of before says nothing of those to come
     pictures = job.read(
         "fashion-mnist", size=model.config.size, channels=model.config.channels, classes=False
     )
@@ -105,16 +104,6 @@ def run(
     )
     _tell_use(state.ema.model, pictures.pixels, job)
     return state
-
-
-def _build(config: VQVAERunConfig, start_from: str | None) -> VQVAE:
-    if start_from is None:
-        return VQVAE(config.model)
-    model = checkpoint.load(start_from).model
-    if not isinstance(model, VQVAE):
-        raise UserError("not a VQ-VAE", where=start_from, remedy="name one that melies train vqvae made")
-    model.parts.clear()  # a prior over the codes of before says nothing of those to come
-    return model.train()
 
 
 def vqvae_loss(config: VQVAERunConfig) -> Callable[..., tuple[Tensor, dict[str, float]]]:

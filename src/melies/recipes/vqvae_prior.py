@@ -30,11 +30,9 @@ from melies.errors import UserError
 from melies.interfaces import Objective
 from melies.machine import is_main_process
 from melies.recipes.job import Job
-from melies.recipes.preview import write_preview
-from melies.report.figure import grid
+from melies.recipes.preview import write_drawn
 from melies.rng import noise_for, seeded
 from melies.training.loop import State, TrainingConfig, train
-from melies.transform import PixelRange
 
 PREVIEW_ROWS = 4
 """Pictures of each class in a preview."""
@@ -168,14 +166,8 @@ def _preview(autoencoder: VQVAE) -> Callable[[Any, Path, int], None]:
         codes = prior.sample(
             PREVIEW_ROWS * columns, noise=noise_for(range(PREVIEW_ROWS * columns)), labels=labels
         )
-        pixels = autoencoder.decode_codes(codes.to(autoencoder.device)).cpu()
-        sheet = grid(
-            PixelRange().inverse(pixels).expand(-1, 3, -1, -1),
-            columns=columns,
-            column_labels=list(classes) or None,
-            zoom=2,
-        )
-        write_preview(folder, samples_seen, sheet)
+        pixels = autoencoder.decode_codes(codes.to(autoencoder.device))
+        write_drawn(folder, samples_seen, pixels, columns=columns, classes=classes)
 
     return preview
 

@@ -57,7 +57,7 @@ def test_the_command_climbs_every_rung(quick, halves, capsys):
         missing = [name for name in SHARED if records[rung].find(name) is None]
         assert missing == ([] if classes else ["conditional accuracy"])
         counts = {plain_name(metric.name): metric.num_samples for metric in records[rung].metrics}
-        assert counts["FD"] == counts["FD floor"] == 50
+        assert counts["FD"] == counts["FD of training pictures"] == 50
     everything = {name: {plain_name(m.name) for m in record.metrics} for name, record in records.items()}
     assert all(f"active share, β = {beta:g}" in everything[SWEEP] for beta in BETAS)
     assert {"codebook usage", "codebook perplexity"} <= everything["vqvae"]

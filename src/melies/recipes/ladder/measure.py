@@ -28,9 +28,9 @@ SHARED = (
 """What the one table shows."""
 
 REAL = {
-    "FD": "FD floor",
-    "KD": "KD floor",
-    "coverage": "coverage floor",
+    "FD": "FD of training pictures",
+    "KD": "KD of training pictures",
+    "coverage": "coverage of training pictures",
     "conditional accuracy": "conditional accuracy, real",
     "least frequent class": "least frequent class, real",
 }
@@ -40,7 +40,7 @@ REAL = {
 def measure_drawn(
     drawn: Drawn, yard: Yardstick, *, seed: int, say: Callable[[str], None] = print
 ) -> list[Metric]:
-    """Distances with their floors, what the judge sees, variety, copies of training pictures, and blur."""
+    """Distances beside those of training pictures, what the judge sees, variety, copies, and blur."""
     features = yard.space(drawn.pixels)
     metrics = yard.distances(features, seed=seed)
     metrics += judged(drawn, yard, seed=seed)

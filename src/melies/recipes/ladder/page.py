@@ -8,11 +8,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from melies.files import write_bytes
-from melies.images.pictures import png_bytes
 from melies.interfaces import Metric
 from melies.recipes.ladder import RUNGS
 from melies.recipes.ladder.measure import REAL, SHARED
 from melies.report.html import measures, pictures, table, text, write_page
+from melies.report.png import png_bytes
 from melies.report.record import Record
 from melies.report.table import Cells, comparison_cells
 
@@ -32,7 +32,7 @@ class Figure(NamedTuple):
 def write_figures(folder: Path, figures: Sequence[Figure]) -> None:
     """Every figure as a file of its own, besides the page."""
     for figure in figures:
-        write_bytes(folder / f"{figure.name}.png", png_bytes(figure.picture, {}))
+        write_bytes(folder / f"{figure.name}.png", png_bytes(figure.picture))
 
 
 def write_ladder_page(
@@ -77,9 +77,9 @@ def shared_cells(records: Sequence[Record]) -> Cells:
 def real_record(records: Sequence[Record]) -> Record:
     """What the measures of `REAL` read of real pictures, by the names that they have of drawn ones."""
     found = []
-    for name, floor in REAL.items():
-        of = next((record for record in records if record.find(floor) and record.find(name)), None)
-        if of is not None and (like := of.find(name)) and (metric := of.find(floor)):
+    for name, real in REAL.items():
+        of = next((record for record in records if record.find(real) and record.find(name)), None)
+        if of is not None and (like := of.find(name)) and (metric := of.find(real)):
             found.append(metric._replace(name=like.name))
     return replace(records[0], name="real pictures", metrics=tuple(found), duration_s=0.0)
 

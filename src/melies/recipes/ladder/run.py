@@ -108,7 +108,7 @@ def read_pictures(settings: LadderSettings, job: Job) -> Parts:
     source = find_or_make(
         settings.data if prepared else next(iter(SETS)), None if prepared else settings.data
     )
-    return read_parts(source, size=settings.size, progress=job.progress)
+    return read_parts(source, size=settings.size, progress=job.progress, say=job.say)
 
 
 class _Climb:
@@ -252,6 +252,6 @@ def _about(settings: LadderSettings, parts: Parts, yard: Yardstick) -> list[str]
         f" {settings.num_drawn:,}, which were compared with {len(parts.test):,} that no rung has seen.",
         f"Distances are between features ({yard.space.name}); what a picture shows is said by a classifier"
         f" that was trained apart from them ({yard.judge.name}). In features of a classifier of this data FD"
-        " compares rungs, and is not the FID. Intervals are 95 %; a floor is what a measure reads of"
-        " training pictures, as many as were drawn.",
+        " compares rungs, and is not the FID. Intervals are 95 %; the last row is of real pictures:"
+        " distances are those of training pictures, as many as were drawn, the rest is of the unseen ones.",
     ]

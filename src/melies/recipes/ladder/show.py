@@ -172,11 +172,11 @@ def _steps(section: str, records: Mapping[str, Record]) -> Iterator[Figure]:
         return
     found = {num: records["ddpm"].find(f"FD, {num} steps") for num in STEPS}
     known = {float(num): metric for num, metric in found.items() if metric is not None}
-    floor = records["ddpm"].find("FD floor")
+    real = records["ddpm"].find("FD of training pictures")
     if known:
         lines = {"ddpm": _line(known)}
-        if floor is not None:
-            lines["floor"] = Line(list(known), [floor.value] * len(known))
+        if real is not None:
+            lines["training pictures"] = Line(list(known), [real.value] * len(known))
         yield Figure(
             section,
             "steps",

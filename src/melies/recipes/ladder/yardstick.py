@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 
-import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -14,14 +13,14 @@ from melies.images.classifier import Verdict, classify
 from melies.images.features import FeatureSpace, find_classifier, open_space
 from melies.images.judge import Judge, read_judge
 from melies.interfaces import Metric
-from melies.metrics.measure import measure_frechet, measure_kernel, measure_prdc
+from melies.metrics.measure import measure_apart, measure_frechet
 from melies.metrics.neighbours import nearest
 from melies.recipes import class_classifier
 from melies.recipes.classifier import PictureClassifierConfig, train_classifier
 from melies.recipes.job import Job
 from melies.recipes.ladder import OWN
 from melies.recipes.ladder.settings import LadderSettings
-from melies.rng import generator_for
+from melies.rng import some_of
 
 CLASSIFIERS = {
     "digits": {"features": class_classifier.DIGITS_FEATURES, "judge": class_classifier.DIGITS_JUDGE},
@@ -35,6 +34,9 @@ CLASSIFIERS = {
 
 MOST_EPOCHS = 60
 """How often a classifier that is trained for somebody's own pictures sees each of them, at most."""
+
+OF_TRAINING = " of training pictures"
+"""After the name of a distance: what it reads of them in place of drawn ones."""
 
 LEAST = 20
 """Fewer test pictures than this measure nothing."""
@@ -57,26 +59,21 @@ class Yardstick:
     """Distance of each test picture to its nearest training picture."""
     real: Verdict
     """What the judge sees in the test pictures."""
-    floors: list[Metric] = field(default_factory=list)
-    """What the distances read of real pictures in place of drawn ones, once it is known."""
+    of_training: list[Metric] = field(default_factory=list)
+    """What the distances read of training pictures in place of drawn ones, once it is known."""
 
     def distances(self, drawn: Float[Tensor, "n d"], *, seed: int) -> list[Metric]:
-        """The six distances of drawn features to the test pictures, each with its floor.
+        """The six distances of drawn features to the test pictures, each beside that of training pictures.
 
-        The floor is what it reads of training pictures, as many as were drawn.
+        Of these there are as many as were drawn. They are what a model could learn at best, and not the
+        floor of `metrics.floor`: the features may have been trained on them.
         """
-        if not self.floors:
-            order = torch.randperm(len(self.train_features), generator=generator_for(seed, "floor"))
-            found = self._compared(self.train_features[order[: len(drawn)]], seed=seed)
-            self.floors.extend(metric._replace(name=f"{metric.name} floor") for metric in found)
-        pairs = zip(self._compared(drawn, seed=seed), self.floors, strict=True)
+        if not self.of_training:
+            chosen = some_of(len(self.train_features), len(drawn), seed=seed, name="floor")
+            found = measure_apart(self.train_features[chosen], self.test_features, seed=seed)
+            self.of_training.extend(metric._replace(name=f"{metric.name}{OF_TRAINING}") for metric in found)
+        pairs = zip(measure_apart(drawn, self.test_features, seed=seed), self.of_training, strict=True)
         return [self.spelled(metric) for pair in pairs for metric in pair]
-
-    def _compared(self, features: Float[Tensor, "n d"], *, seed: int) -> tuple[Metric, ...]:
-        """The six distances themselves."""
-        real = self.test_features
-        fd, kd = measure_frechet(features, real, seed=seed), measure_kernel(features, real, seed=seed)
-        return (fd, kd, *measure_prdc(features, real, seed=seed))
 
     def frechet(self, pixels: UInt8[Tensor, "n c h w"], *, seed: int) -> Metric:
         """The Fréchet distance alone."""
@@ -104,7 +101,8 @@ def build_yardstick(settings: LadderSettings, parts: Parts, job: Job) -> Yardsti
     """
     if len(parts.test) < LEAST:
         raise UserError(
-            f"{len(parts.test)} pictures for testing are too few", remedy=f"bring ten times {LEAST} or more"
+            f"{len(parts.test)} pictures for testing are too few, {LEAST} are needed",
+            remedy=f"bring {10 * LEAST} pictures or more, or put {LEAST} into a folder test beside train",
         )
     judge = read_judge(_classifier("judge", settings, parts, job))
     chosen = settings.features or _classifier("features", settings, parts, job)
