@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from melies.diffusion.precondition import per_sample
 from melies.errors import choose
-from melies.interfaces import AttentionEdit, Condition, Network
+from melies.interfaces import AttentionEdit, Condition, Network, Residuals
 
 Samples: TypeAlias = Float[Tensor, "b *event"]
 Levels: TypeAlias = Float[Tensor, "*n"]
@@ -215,9 +215,10 @@ class Adapted(nn.Module):
         condition: Condition,
         *,
         attention: AttentionEdit | None = None,
+        residuals: Residuals | None = None,
     ) -> Samples:
         """The expected x0 given x = x0 + σ·ε; float32, or float64 if x is."""
-        return self.predict(x, sigma, condition, attention=attention).x0
+        return self.predict(x, sigma, condition, attention=attention, residuals=residuals).x0
 
     def predict(
         self,
@@ -226,6 +227,7 @@ class Adapted(nn.Module):
         condition: Condition,
         *,
         attention: AttentionEdit | None = None,
+        residuals: Residuals | None = None,
     ) -> Prediction:
         """As the call, with the channels that a learned-variance network adds.
 
@@ -234,10 +236,9 @@ class Adapted(nn.Module):
         """
         x = x if x.dtype == torch.float64 else x.float()
         sigma = sigma.to(x)
-        scaled = per_sample(self.clock.scale(sigma), x) * x
-        out = self.network(scaled, self.clock.time(sigma), condition, residuals=None, attention=attention).to(
-            x
-        )
+        scaled, time = per_sample(self.clock.scale(sigma), x) * x, self.clock.time(sigma)
+        added = None if residuals is None else residuals(scaled, time)
+        out = self.network(scaled, time, condition, residuals=added, attention=attention).to(x)
         channels = x.shape[1]
         if out.shape[1] < channels:
             raise ValueError(f"the network returned {out.shape[1]} channels for an input of {channels}")

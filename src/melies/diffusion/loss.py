@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from melies.config import check_range
@@ -74,6 +74,7 @@ def denoising_loss(
     sigma: Float[Tensor, " b"],
     epsilon: Float[Tensor, "b *event"],
     weight: Float[Tensor, " b"],
+    valid: Bool[Tensor, "b n"] | None = None,
 ) -> Float[Tensor, " b"]:
     """Weighted squared error of x0, averaged over the elements of each sample; not over the batch.
 
@@ -84,9 +85,14 @@ def denoising_loss(
         sigma: One noise level per sample, above 0.
         epsilon: Standard normal noise.
         weight: From `simple`, `edm` or `min_snr` at the same `sigma`.
+        valid: Which places of the last axis count, of each sample at least one; all where none is given.
     """
     predicted = denoiser(x0 + per_sample(sigma, x0) * epsilon, sigma, condition)
-    return weight.to(x0) * (predicted - x0).square().flatten(1).mean(1)
+    error = (predicted - x0).square()
+    if valid is None:
+        return weight.to(x0) * error.flatten(1).mean(1)
+    counts = valid.view(len(valid), *[1] * (x0.ndim - 2), -1).expand_as(x0).to(error)
+    return weight.to(x0) * (error * counts).flatten(1).sum(1) / counts.flatten(1).sum(1)
 
 
 def drop_condition(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from melies.interfaces import AttentionEdit, Condition
+from melies.interfaces import AttentionEdit, Condition, Residuals
 
 
 class Preconditioning(NamedTuple):
@@ -56,6 +56,7 @@ class Preconditioned(nn.Module):
         condition: Condition,
         *,
         attention: AttentionEdit | None = None,
+        residuals: Residuals | None = None,
     ) -> Float[Tensor, "b *event"]:
         """The expected x0 given x = x0 + σ·ε; float32, or float64 if x is.
 
@@ -64,15 +65,16 @@ class Preconditioned(nn.Module):
             sigma: Noise level of each sample, above 0.
             condition: See `melies.interfaces.Condition`.
             attention: May replace the result of any attention layer of the network.
+            residuals: Of control branches; they see what the network sees.
 
         Raises:
             ValueError: If the network's output is not of the shape of x.
         """
         x = x if x.dtype == torch.float64 else x.float()
         c = edm(sigma.to(x), self.sigma_data)
-        predicted = self.network(
-            per_sample(c.c_in, x) * x, c.c_noise, condition, residuals=None, attention=attention
-        )
+        scaled = per_sample(c.c_in, x) * x
+        added = None if residuals is None else residuals(scaled, c.c_noise)
+        predicted = self.network(scaled, c.c_noise, condition, residuals=added, attention=attention)
         if predicted.shape != x.shape:
             raise ValueError(
                 f"the network returned {tuple(predicted.shape)} for {tuple(x.shape)}; channels beyond those"

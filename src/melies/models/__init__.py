@@ -18,10 +18,13 @@ SHIPPED = (
     "emoji",
     "emoji-judge",
     "emoji-features",
+    "emoji-control",
     "digits-judge",
     "digits-features",
     "fashion-mnist-judge",
     "fashion-mnist-features",
+    "fashion-mnist",
+    "fashion-mnist-noisy-classifier",
 )
 """What every installation has; `melies doctor` misses one that is not there."""
 

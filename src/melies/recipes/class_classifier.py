@@ -123,6 +123,7 @@ def run(config: PictureClassifierConfig, job: Job) -> State:
         classes="class" in config.heads,
         remainder=config.left_out,
         progress=job.progress,
+        say=job.say,
     )
     facts = {} if parts.left_out is None else {"left_out": dict(parts.left_out)}
     return train_classifier(config, job, parts.train, {"test pictures": parts.test}, **facts)

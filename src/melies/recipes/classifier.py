@@ -190,12 +190,15 @@ def _build(config: PictureClassifierConfig, pictures: ImageSet, start_from: str 
     if start_from is not None:
         model = checkpoint.load(start_from).model
         if not isinstance(model, ImageClassifier):
-            raise UserError("not a classifier of pictures", where=start_from)
+            raise UserError(
+                "not a classifier of pictures", where=start_from, remedy="leave --from out, or name one"
+            )
         if model.config.channels != pictures.pixels.shape[1]:
             raise UserError(
                 f"a classifier of pictures in {model.config.channels} channels, and these have"
                 f" {pictures.pixels.shape[1]}",
                 where=start_from,
+                remedy="take a recipe for such pictures, or leave --from out",
             )
         if all(bool((labels_of(head, pictures) == UNKNOWN).all()) for head in model.config.heads):
             raise UserError(

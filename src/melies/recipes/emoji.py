@@ -20,14 +20,16 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from melies import checkpoint
 from melies.config import check_positive, check_range
 from melies.data.balance import balanced_weights, index_stream
 from melies.data.captions import CaptionTable, caption_table
-from melies.data.emoji import read_emoji
+from melies.data.emoji import open_emoji
 from melies.data.images import ImageSet, spread
+from melies.data.stream import InOrder, Pictures
 from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
 from melies.errors import UserError
 from melies.images.codec import ImageCodec
@@ -35,15 +37,14 @@ from melies.images.generate import draw
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.interfaces import Objective
 from melies.nn.transformer import TransformerConfig
-from melies.progress import Progress, silent
 from melies.recipes.job import Job
 from melies.recipes.preview import write_preview
 from melies.report.figure import grid
 from melies.rng import seeded
-from melies.text.cache import encode_all
+from melies.text.conditions import caption_conditions, with_vocabulary
 from melies.text.config import TextConfig
 from melies.text.encode import build_encoder
-from melies.text.learned import LearnedEncoder, build_vocabulary
+from melies.text.learned import LearnedEncoder
 from melies.training.loop import State, TrainingConfig, train
 from melies.transform import PixelRange, fit_standardize
 
@@ -57,6 +58,9 @@ PREVIEW = (
     "flag of France",
     "a bicycle, twemoji",
 )
+
+FITTED = 4_096
+"""Pictures from which the statistics of latents are taken, where the set is not in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,7 @@ def run(
         UserError: If the pictures have no texts, or codec, network, size and model to start from do
             not fit each other.
     """
-    everything = read_emoji(job.data, size=config.size, progress=job.progress, say=job.say)
+    everything = open_emoji(job.data, size=config.size, progress=job.progress, say=job.say)
     pictures = everything.training()
     if pictures.texts is None:
         raise UserError(
@@ -129,7 +133,7 @@ def run(
     captions = caption_table(pictures.rows)
     with seeded(config.training.seed, "weights"):
         model = _build(config, captions.texts, job)
-    latents = encode_pictures(model, pictures, refit=job.start_from is None)
+    latents = latents_of(model, pictures, refit=job.start_from is None)
     encoder = model.load_text_encoder(allow_download=job.allow_download, say=job.say)
     cache = job.out / "captions"
     conditions = caption_conditions(encoder, captions.texts, progress=job.progress, cache=cache)
@@ -162,7 +166,11 @@ def _build(config: EmojiConfig, texts: Sequence[str], job: Job) -> ImageDiffusio
             )
         return loaded.train()
     codec = _codec(config.codec)
-    encoder = build_encoder(_text(config, texts), allow_download=job.allow_download, say=job.say)
+    encoder = build_encoder(
+        with_vocabulary(config.text, texts, dim=config.network.text_dim),
+        allow_download=job.allow_download,
+        say=job.say,
+    )
     network = replace(config.network, text_dim=encoder.dim)
     model_config = ImageDiffusionConfig(network=network, size=config.size, text=encoder.config)
     frozen = None if isinstance(encoder, LearnedEncoder) else encoder  # the model makes its own learned one
@@ -187,55 +195,59 @@ def _codec(name: str) -> ImageCodec:
     return codec
 
 
-def _text(config: EmojiConfig, texts: Sequence[str]) -> TextConfig:
-    if config.text.name != "learned" or config.text.vocabulary:
-        return config.text
-    dim = config.text.dim or config.network.text_dim or None
-    return replace(config.text, dim=dim, vocabulary=build_vocabulary(texts))
-
-
 @torch.no_grad()
-def encode_pictures(model: ImageDiffusion, pictures: ImageSet, *, refit: bool) -> Tensor:
-    """All pictures as standardised latents (n, d, h, w); with `refit`, the statistics are taken anew."""
+def encode_pixels(model: ImageDiffusion, pixels: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n d _ _"]:
+    """The codec's latents of some pictures, on the CPU."""
     codec = model.parts["codec"]
-    parts = [codec.encode(PixelRange().forward(part)) for part in pictures.pixels.split(256)]  # type: ignore[operator]
-    latents = torch.cat(parts)
-    if refit:
-        model.transforms["latent"] = fit_standardize(latents)
-    return model.transforms["latent"].forward(latents)
+    device = next(codec.parameters()).device
+    parts = [codec.encode(PixelRange().forward(part).to(device)).cpu() for part in pixels.split(256)]  # type: ignore[operator]
+    return torch.cat(parts)
 
 
-def caption_conditions(
-    encoder: Any, texts: Sequence[str], *, progress: Progress = silent, cache: Path | None = None
-) -> Callable[[Tensor], dict[str, Tensor]]:
-    """`rows → condition` of some of the texts, each (b, l, …).
+def latents_of(
+    model: ImageDiffusion, pictures: Pictures, *, refit: bool
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """`(places in the set, their pixels) → standardised latents`, uint8 (b, c, h, w) to (b, d, h, w).
 
-    States of a frozen encoder, made once; for an encoder that learns along they change with every
-    step, so that a batch carries its token numbers and the model turns them into states.
+    Of a set in memory all are made at once and kept; of another they are made of each batch.
+
+    Args:
+        model: Whose codec and statistics make them.
+        pictures: The set.
+        refit: Whether the statistics are taken anew; of a set that is not in memory from `FITTED` of it.
     """
-    if not isinstance(encoder, LearnedEncoder):
-        return encode_all(encoder, texts, progress=progress, cache=cache).batch
-    tokens = encoder.tokenize(texts)
-    return lambda rows: {"text_ids": tokens.ids[rows], "text_valid": tokens.valid[rows]}
+    held = isinstance(pictures, ImageSet)
+    places = torch.arange(len(pictures))
+    if not held:
+        places = places[torch.linspace(0, len(pictures) - 1, min(FITTED, len(pictures))).long()]
+    kept = encode_pixels(model, pictures.read(places)) if held or refit else None
+    if refit and kept is not None:
+        model.transforms["latent"] = fit_standardize(kept)
+    standardize = model.transforms["latent"].forward
+    if held and kept is not None:
+        latents = standardize(kept)
+        return lambda chosen, pixels: latents[chosen]
+    return lambda chosen, pixels: standardize(encode_pixels(model, pixels))
 
 
 def caption_batches(
     config: EmojiConfig,
-    pictures: ImageSet,
-    latents: Tensor,
+    pictures: Pictures,
+    latents: Callable[[Tensor, Tensor], Tensor],
     captions: CaptionTable,
     conditions: Callable[[Tensor], dict[str, Tensor]],
 ):
     """Balanced pictures, each with one of its captions drawn anew, as a function of position."""
     seed = config.training.seed
     groups = [str(row.get("subcategory", "")) for row in pictures.rows]
-    order = index_stream(balanced_weights(groups, config.balance), seed=seed)
+    shown = InOrder(pictures, index_stream(balanced_weights(groups, config.balance), seed=seed))
 
     def batches(start: int, size: int) -> dict[str, Tensor]:
-        chosen = order(start, size)
+        chosen, pixels = shown(start, size)
         condition = conditions(captions.at(chosen, start, seed=seed))
         length = int(condition["text_valid"].sum(1).max())
-        return {"x0": latents[chosen], **{name: value[:, :length] for name, value in condition.items()}}
+        x0 = latents(chosen, pixels)
+        return {"x0": x0, **{name: value[:, :length] for name, value in condition.items()}}
 
     return batches
 
@@ -272,7 +284,7 @@ def _tell_cut(encoder: Any, texts: Sequence[str], job: Job) -> None:
         )
 
 
-def preview_prompts(pictures: ImageSet) -> tuple[str, ...]:
+def preview_prompts(pictures: Pictures) -> tuple[str, ...]:
     """What previews draw: `PREVIEW` for the emoji set, for one's own pictures captions from among theirs."""
     if all("unified" in row for row in pictures.rows):
         return PREVIEW

@@ -36,7 +36,6 @@ from melies.errors import UserError
 from melies.files import write_bytes
 from melies.images.classifier import count_parameters
 from melies.images.noisy_classifier import NoisyClassifier, NoisyClassifierConfig, classify_noisy
-from melies.images.pictures import png_bytes
 from melies.interfaces import Metric, Objective
 from melies.machine import command_line, commit, hardware, is_main_process, versions
 from melies.metrics.calibration import measure_calibration
@@ -44,6 +43,7 @@ from melies.metrics.measure import measure_share
 from melies.nn.unet import UNetConfig
 from melies.recipes.job import Job
 from melies.report.plot import Line, lines_figure
+from melies.report.png import png_bytes
 from melies.report.record import record_run, write_record
 from melies.rng import generator_for, seeded
 from melies.training.log import Log, read_log
@@ -136,6 +136,7 @@ def run(config: NoisyClassifierRecipe, job: Job) -> State:
         size=config.network.size,
         channels=config.network.channels,
         progress=job.progress,
+        say=job.say,
     )
     if len(parts.test) < 2:
         raise UserError(
@@ -182,7 +183,7 @@ def run(config: NoisyClassifierRecipe, job: Job) -> State:
             },
         )
         write_record(job.out / "record.json", record)
-        write_bytes(job.out / "levels.png", png_bytes(levels_figure(metrics, config.levels), {}))
+        write_bytes(job.out / "levels.png", png_bytes(levels_figure(metrics, config.levels)))
     return state
 
 

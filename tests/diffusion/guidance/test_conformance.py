@@ -206,7 +206,7 @@ def test_the_blur_of_smoothed_energy():
     ("name", "said"),
     [
         ("projcted", "did you mean 'projected'"),
-        ("no.such.module:thing", "there is nothing to import there"),
+        ("no.such.module:thing", "no.such.module:thing: there is nothing to import there .*PYTHONPATH"),
         (f"{__name__}:nothing", "there is nothing to import there"),
         (f"{__name__}:NUMBER", "int is nothing that can be called"),
         (f"{__name__}:broken", "RuntimeError: no such thing"),

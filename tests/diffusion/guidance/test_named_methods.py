@@ -25,7 +25,6 @@ PARAMETER = {
     **{"frequency": ":5", "windowed": ":2", "zero-star": ":0"},
     **{"classifier": ":1", "classifier-mean-shift": ":1"},
 }
-PLAIN = [name for name in METHODS if name not in ("perturbed", "smoothed", "plus-plus")]
 
 
 def at(sigma, count=3):
@@ -43,17 +42,32 @@ def test_every_name_is_a_guidance_that_follows_a_schedule(name):
     assert (found.diff() > 0).all()
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_interval_is_the_condition_alone_outside(name, fixed, noisy):
-    parts = fixed("conditional", "null", *((NEEDS[name],) if name in NEEDS else ()))
-    method = {"frequency": "frequency:1", "signed": "signed:0", "perpendicular": "perpendicular:0"}.get(
-        name, name + PARAMETER.get(name, "")
-    )
-    made = guidance_of(method, 3.0, interval=(0.5, 5.0))
-    denoise = made.bind(parts, SIGMAS)
-    for level in SIGMAS[:-1].tolist():
-        same = torch.equal(denoise(noisy, at(level)), parts["conditional"].denoiser.x0)
-        assert same == (not 0.5 < level <= 5)
+def with_attention(branch):
+    """A branch of a network with one self-attention layer, whose edit moves what is predicted."""
+
+    def denoise(x, sigma, condition, *, attention=None):
+        if attention is None:
+            return branch.denoiser(x, sigma, condition)
+        tokens = torch.ones(1, 1, 4, 1, dtype=x.dtype)
+        attention(tokens, tokens, tokens, "middle.self")
+        return branch.denoiser.x0 + 1
+
+    return branch._replace(denoiser=denoise)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("where", [{"interval": (0.5, 5.0)}, {"removed": (0.0, 0.5)}])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "plus-plus"])
+def test_the_condition_is_alone_where_guidance_is_off(name, where, scale, fixed, noisy):
+    fixed_parts = fixed("conditional", "null", *((NEEDS[name],) if name in NEEDS else ()))
+    told = fixed_parts["conditional"].denoiser.x0
+    parts = fixed_parts | {"conditional": with_attention(fixed_parts["conditional"])}
+    denoise = guidance_of(name + PARAMETER.get(name, ""), scale, **where).bind(parts, SIGMAS)
+    acts = scale > 1 or name in ("frequency", "perturbed", "smoothed", "signed", "perpendicular")
+    acts |= name.startswith("classifier")
+    for step, level in enumerate(SIGMAS[:-1].tolist()):
+        inside = 0.5 < level <= 5 if "interval" in where else step < 3
+        assert torch.equal(denoise(noisy, at(level)), told) == (not (inside and acts))
 
 
 def test_parameters_reach_the_method():
@@ -83,7 +97,8 @@ def test_classifier_guidance_is_off_at_0_where_others_are_at_1():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"method": "plain", "scale": 0.5, "schedule": "linear"}, "cannot have the mean 0.5"),
+        ({"method": "plain", "scale": 0.5, "schedule": "linear"}, "from scale 1 and cannot have the"),
+        ({"method": "classifier", "scale": -1.0, "schedule": "linear"}, "from scale 0 and cannot have the"),
         ({"method": "plus-plus", "scale": 0.5, "interval": (0.0, 1.0)}, "CFG.. has no scale"),
         ({"method": "windowed", "scale": 2.0}, "give windowed:NUMBER"),
         ({"method": "plan", "scale": 2.0}, "did you mean 'plain'"),

@@ -5,12 +5,21 @@ import math
 import pytest
 import torch
 
+from melies.nn.control import build_control
 from melies.recipes.claims import exact
 from melies.recipes.claims.claim import Verdict
 
 
 @pytest.mark.parametrize(
-    "check", [exact.shortcut, exact.pure_noise, exact.reverse_is_gaussian, exact.two_forms_of_the_bound]
+    "check",
+    [
+        exact.shortcut,
+        exact.pure_noise,
+        exact.reverse_is_gaussian,
+        exact.two_forms_of_the_bound,
+        exact.untrained_branch,
+        exact.branch_end_to_end,
+    ],
 )
 def test_what_is_so_holds(check):
     assert check({}).verdict == Verdict.HOLDS
@@ -20,6 +29,20 @@ def test_the_root_as_it_is_printed_does_not():
     found = exact.shortcut_as_printed({})
     assert found.verdict == Verdict.FAILS
     assert "over ᾱ alone" in found.evidence
+
+
+def test_a_branch_that_changes_the_base_or_is_cut_off_from_the_loss_would_be_found(monkeypatch):
+    def spoiled(config):
+        branch = build_control(config)
+        branch.kind.requires_grad_(False)
+        torch.nn.init.ones_(branch.join[0].bias)
+        return branch
+
+    monkeypatch.setattr(exact, "build_control", spoiled)
+    assert exact.untrained_branch({}).verdict == Verdict.FAILS
+    cut_off = exact.branch_end_to_end({})
+    assert cut_off.verdict == Verdict.FAILS
+    assert "not kind" in cut_off.evidence
 
 
 def test_a_wrong_formula_would_be_found(monkeypatch):

@@ -52,6 +52,17 @@ def test_the_middle(verdicts):
     assert verdicts(**better, **{"late: error at its best scale": -1.0})["and"] is Verdict.FAILS
 
 
+def test_the_end_is_unnecessary_where_guidance_without_it_is_as_near(verdicts):
+    names = "middle − static: error at its best scale", "late − static: error at its best scale"
+    for values, verdict in (
+        ((-0.2, 0.5), Verdict.HOLDS),
+        ((-0.2, -0.5), Verdict.HOLDS),
+        ((0.0, 0.5), Verdict.UNDECIDED),
+        ((0.5, 0.5), Verdict.FAILS),
+    ):
+        assert verdicts(**dict(zip(names, values, strict=True)))["largely"] is verdict
+
+
 def test_the_records_of_a_run_have_these_names(tmp_path):
     from melies.recipes.guidance.laboratory.run import run_laboratory
     from melies.recipes.guidance.laboratory.settings import LaboratorySettings

@@ -4,7 +4,7 @@ import pytest
 
 from melies.interfaces import Metric
 from melies.recipes.claims.claim import Claim, Verdict, judge
-from melies.recipes.claims.rules import Of, above, below, best_of, every
+from melies.recipes.claims.rules import Of, above, below, best_of, every, first_measured, some
 from melies.report.record import Record
 
 
@@ -39,6 +39,21 @@ def test_intervals_decide(low, high, verdict):
     found = records(vae=("FD[net@12]", low, high), gan=("FD[net@12]", 5, 7))
     assert below(FD, Of("gan", "FD"))(found).verdict == verdict
     assert above(Of("gan", "FD"), FD)(found).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ((1, 2), (-2, -1), Verdict.HOLDS),
+        ((-1, 2), (-2, -1), Verdict.UNDECIDED),
+        ((-3, -2), (-2, -1), Verdict.FAILS),
+    ],
+)
+def test_one_of_several_is_enough(first, second, verdict):
+    found = records(tuned=[("gain: a", *first), ("gain: b", *second), ("loss: a", 3, 4)])
+    assert some("tuned", "gain: ", above_zero=True)(found).verdict == verdict
+    assert some("tuned", "nothing: ", above_zero=True)(found).verdict == Verdict.UNMEASURED
+    assert some("other", "gain: ", above_zero=True)(found).verdict == Verdict.UNMEASURED
 
 
 @pytest.mark.parametrize(
@@ -82,6 +97,14 @@ def test_all_of_several_rules_must_hold_and_one_that_fails_decides():
     assert every(holds, open_, missing)(found).verdict == Verdict.UNMEASURED
     assert every(holds, open_, missing, fails)(found).verdict == Verdict.FAILS
     assert every(holds, open_)(found).evidence.count(";") == 1
+
+
+def test_the_first_that_was_measured_decides():
+    found = records(a=("x", 1, 2), b=("x", 3, 4))
+    missing, holds, fails = below(Of("a", "y"), 1), below(Of("a", "x"), 3), below(Of("b", "x"), 3)
+    assert first_measured(missing, holds, fails)(found) == holds(found)
+    assert first_measured(fails, holds)(found) == fails(found)
+    assert first_measured(missing, missing)(found) == missing(found)
 
 
 def test_the_best_is_better_than_each_other_that_was_measured():

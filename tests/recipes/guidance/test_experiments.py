@@ -9,15 +9,18 @@ import torch
 from melies import checkpoint
 from melies.errors import UserError
 from melies.images.noisy_classifier import NoisyClassifier, NoisyClassifierConfig
+from melies.interfaces import Metric
 from melies.metrics import measure
 from melies.nn.unet import UNetConfig
 from melies.recipes.claims.claim import Finding, Verdict
-from melies.recipes.claims.guidance import PART
+from melies.recipes.claims.guidance import PART, SEARCH
 from melies.recipes.claims.page import judge_parts, read_sets
 from melies.recipes.guidance import EXPERIMENTS
 from melies.recipes.guidance.experiment_settings import ExperimentSettings
-from melies.recipes.guidance.experiments import ExperimentsReport, run_experiments, sweep_of
+from melies.recipes.guidance.experiments import ExperimentsReport, named_results, run_experiments, sweep_of
 from melies.recipes.job import Job
+from melies.recipes.sweep.cells import Cell
+from melies.recipes.sweep.compare import Result
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +36,12 @@ def made(toy_folders, tmp_path_factory) -> tuple[ExperimentSettings, Path, Exper
         patch.chdir(root)
         patch.setenv("MELIES_MODELS", str(root / "models"))
         patch.setattr("melies.recipes.sweep.measure.RESAMPLES", 10)
-        patch.setattr("melies.recipes.guidance.experiments.SCALES", (1.0, 3.0))
         few = measure.bootstrap
         patch.setattr(measure, "bootstrap", lambda *a, **k: few(*a, **{**k, "num_resamples": 10}))
         settings = ExperimentSettings(
             model=model,
             classifier=classifier,
+            scales=(1.0, 3.0),
             seeds=20,
             steps=4,
             data=Path(data),
@@ -68,13 +71,45 @@ def test_records_are_called_as_claims_ask_for_them(made):
     findings = [finding for entry in judged for finding in entry.findings.values()]
     assert len(findings) == len(PART.claims)
     assert all(isinstance(finding, Finding) for finding in findings)
-    assert Verdict.UNMEASURED not in {finding.verdict for finding in findings}
+    unmeasured = [finding.verdict == Verdict.UNMEASURED for finding in findings]
+    assert unmeasured == [claim.command == SEARCH for claim in PART.claims]
     early, whole = records["removed-early"], records["removed-nothing"]
     assert early.metric("FD − static").value == pytest.approx(early.find("FD").value - whole.find("FD").value)
     assert records["weight-0"].metric("evaluations").value == 4
     assert records["weight-3"].metric("evaluations").value == 8
-    best = [records[name] for name in ("plain-1", "plain-3", "best-classifier-free")]
+    assert (
+        records["same-linear"].find("FD − static").value == records["best-linear"].find("FD − static").value
+    )
+    more = records["weight-3"]
+    assert more.find("FD − weight-1").value == pytest.approx(
+        more.find("FD").value - records["weight-1"].find("FD").value
+    )
+    linear, static = records["best-linear"], records["best-static"]
+    assert linear.metric("FD − best static").value == pytest.approx(
+        linear.find("FD").value - static.find("FD").value
+    )
+    assert linear.notes["cell"]["scale"] == 3  # 1 is off
+    best = [records[name] for name in ("classifier-1", "classifier-3", "best-classifier")]
     assert best[2].find("FD").value == min(record.find("FD").value for record in best)
+
+
+def test_the_condition_alone_is_no_guidance_at_its_best():
+    distances = {("plain", 1.0): 1.0, ("plain", 3.0): 2.0, ("classifier", 1.0): 3.0, ("classifier", 3.0): 4.0}
+    results = [
+        Result(
+            cell=Cell(method=method, scale=scale),
+            key="",
+            metrics=(Metric("FD[pixels]", distance, "", False, 20, (0.0, 5.0), 0),),
+            evaluations=8,
+            pictures=20,
+            seconds=1.0,
+            against_static={},
+        )
+        for (method, scale), distance in distances.items()
+    ]
+    named = dict(named_results("classifier", results))
+    assert named["best-classifier-free"].cell.scale == 3
+    assert named["best-classifier"].cell.scale == 1
 
 
 def test_the_slides_line_of_code_is_among_the_panels(made):

@@ -17,6 +17,7 @@ from melies.recipes.guidance.transfer import transfer_cells, tuned_cells, write_
 from melies.recipes.guidance.tune import SearchReport, open_places, run_search
 from melies.recipes.guidance.tune_settings import FAMILIES, SearchSettings
 from melies.recipes.job import Job
+from melies.report.record import read_record
 
 
 @pytest.fixture
@@ -88,7 +89,21 @@ def test_tuned_values_are_tested_everywhere_and_compared(settings, tmp_path):
         low, high = entry.against_static["FD"].interval
         assert low <= entry.against_static["FD"].value <= high
     written = write_search(report, settings, command="melies guidance search")
-    assert [path.name for path in written] == ["search.json", "against-static.png", "against-own.png"]
+    assert [path.name for path in written] == [
+        "search.json",
+        "against-static.png",
+        "against-own.png",
+        "record.json",
+    ]
+    record = read_record(written[3])
+    assert [metric.name for metric in record.metrics if "static" in metric.name] == [
+        "tuned here − static: FD, model, 4 steps",
+        "tuned elsewhere − static: FD, model, 4 steps → model, 6 steps",
+        "tuned elsewhere − static: FD, model, 6 steps → model, 4 steps",
+        "tuned here − static: FD, model, 6 steps",
+    ]
+    beside = record.find("elsewhere − here: FD, model, 4 steps → model, 6 steps")
+    assert beside.value == report.transfers[1].against_own["FD"].value
     data = json.loads(written[0].read_text())
     assert data["parameters"] == ["s"]
     assert len(data["transfers"]) == 4

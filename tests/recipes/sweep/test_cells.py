@@ -31,13 +31,21 @@ def test_every_combination_is_there_once():
 def test_what_is_off_is_drawn_once():
     plan = planned(schedules=("static", "linear"), scales=(1.0, 2.0), intervals=("all", "0.5:2"))
     assert len(plan.cells) == 5
-    assert {entry.reason for entry in plan.skipped} == {
-        "guidance is off: the same as plain 1, static, 25 steps, dpmpp"
-    }
+    assert {entry.reason for entry in plan.skipped} == {"draws the same as plain 1, static, 25 steps, dpmpp"}
     assert reasons(plan.skipped) == [
-        "left out: plain 1, static, 25 steps, dpmpp, sigma 0.5 to 2 and 2 more: guidance is off: the same as"
+        "left out: plain 1, static, 25 steps, dpmpp, sigma 0.5 to 2 and 2 more: draws the same as"
         " plain 1, static, 25 steps, dpmpp"
     ]
+
+
+def test_what_is_on_at_scale_1_is_drawn():
+    plan = planned(schedules=("static", "one-liner"), scales=(1.0, 2.0))
+    assert not plan.skipped  # the slide's line of code is at least max(1, …) above the condition alone
+    plan = planned(
+        methods=("perturbed",), schedules=("static", "linear"), scales=(1.0,), intervals=("all", "0.5:2")
+    )
+    assert [entry.cell.interval for entry in plan.cells] == [None, (0.5, 2.0)]
+    assert {entry.reason.partition(",")[0] for entry in plan.skipped} == {"draws the same as perturbed 1"}
 
 
 @pytest.mark.parametrize(

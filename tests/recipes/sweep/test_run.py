@@ -49,7 +49,7 @@ def test_cells_are_measured_compared_and_shown(toy, tmp_path):
     assert not static.against_static
     reasons = {entry.reason.partition(";")[0] for entry in report.plan.skipped}
     assert reasons == {
-        f"guidance is off: the same as {off.cell.name}",
+        f"draws the same as {off.cell.name}",
         "the guidance 'signed' needs more than the model",
     }
     found = linear.against_static["FD"]
@@ -70,6 +70,7 @@ def test_cells_are_measured_compared_and_shown(toy, tmp_path):
     page = report.page.read_text()
     assert page.count("<img") == 6
     assert "needs more than the model" in page
+    assert page.count("agreement ↑ (%)") == page.count("FD ↓ (features²)") == 2
     summary = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert [cell["name"] for cell in summary["cells"]] == names
     assert set(summary["fronts"]["quality-cost"]) <= set(names)

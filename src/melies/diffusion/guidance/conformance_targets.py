@@ -153,7 +153,9 @@ def _imported(name: str) -> Target:
         found = import_from(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"there is nothing to import there ({error})", remedy="give package.module:name"
+            f"there is nothing to import there ({error})",
+            where=name,
+            remedy="give package.module:name of what is installed or in a folder of PYTHONPATH",
         ) from error
     if _is_guider(found):
         return _guider(found, name, OPTIONS.get(found.__name__, Options()))

@@ -1,5 +1,7 @@
 """The ways of guiding of `melies.diffusion.METHODS`: each is built from a scale and at most one number."""
 
+import inspect
+
 from melies.diffusion import METHODS
 from melies.diffusion.guidance.attention import PerturbedAttention, SmoothedEnergy
 from melies.diffusion.guidance.autoguidance import Autoguidance
@@ -23,6 +25,15 @@ from melies.diffusion.guidance.zero_star import ZeroStar
 from melies.errors import UserError
 from melies.interfaces import Guidance
 
+STRENGTHS = {
+    "frequency": ("fine", 1.0),
+    "perturbed": ("strength", 0.0),
+    "smoothed": ("strength", 0.0),
+    "signed": ("weight", 0.0),
+    "perpendicular": ("weight", 0.0),
+}
+"""Methods that guide by their parameter even at scale 1: its name, and the number at which it is off."""
+
 
 def guidance_of(
     method: str,
@@ -39,7 +50,7 @@ def guidance_of(
         scale: The mean over the run, inside the interval or not; of CFG++ the mean of its λ, and of
             classifier guidance that of γ, where 0 is off.
         schedule: `NAME` or `NAME:parameter` of `melies.diffusion.SCHEDULES`.
-        interval: σ_lo and σ_hi between which guidance is on.
+        interval: σ_lo and σ_hi between which guidance is on, with a strength that it has beside its scale.
         removed: Part of the run without guidance, low and high in t/T, which falls from 1 to 0; the rest
             stays as it is, so that the mean falls.
 
@@ -49,21 +60,30 @@ def guidance_of(
     make, parameter = read_named(method, METHODS, "guidance")
     if make is plus_plus and (interval is not None or removed is not None):
         raise UserError("CFG++ has no scale at which it is off", remedy="leave the interval out")
+
+    def over_the_run(mean: float, off: float, schedule: str) -> Scale:
+        scales: Scale = mean
+        if schedule != "static" or removed is not None:
+            if mean < off:
+                raise UserError(
+                    f"the schedule {schedule!r} starts from scale {off:g} and cannot have the mean {mean:g}",
+                    remedy=f"give a scale of at least {off:g}",
+                )
+            curve: WeightCurve = named_equal_area(schedule, mean - off)
+            if removed is not None:
+                curve = Removed(curve=curve, low=removed[0], high=removed[1])
+            scales = with_weights(curve) if off else with_scales(curve)
+        if interval is not None:
+            scales = LimitedInterval(scale=scales, low=interval[0], high=interval[1], outside=off)
+        return scales
+
+    beside = STRENGTHS.get(method.partition(":")[0])
+    if beside is not None and not (interval is None and removed is None):
+        name, off = beside
+        (strength,) = parameter or (inspect.signature(make).parameters[name].default,)
+        parameter = (over_the_run(strength, off, "static"),)
     off = 0.0 if make in (plus_plus, classifier, classifier_mean_shift) else 1.0
-    scales: Scale = scale
-    if schedule != "static" or removed is not None:
-        if scale < off:
-            raise UserError(
-                f"the schedule {schedule!r} starts from scale 1 and cannot have the mean {scale:g}",
-                remedy="give a scale of at least 1",
-            )
-        curve: WeightCurve = named_equal_area(schedule, scale - off)
-        if removed is not None:
-            curve = Removed(curve=curve, low=removed[0], high=removed[1])
-        scales = with_weights(curve) if off else with_scales(curve)
-    if interval is not None:
-        scales = LimitedInterval(scale=scales, low=interval[0], high=interval[1], outside=off)
-    return make(scales, *parameter)
+    return make(over_the_run(scale, off, schedule), *parameter)
 
 
 def plain(scale: Scale) -> ClassifierFreeGuidance:
@@ -93,17 +113,17 @@ def rescaled(scale: Scale, share: float = 0.7) -> Rescaled:
     return Rescaled(scale=scale, share=share)
 
 
-def frequency(scale: Scale, fine: float) -> FrequencyDecoupled:
+def frequency(scale: Scale, fine: Scale) -> FrequencyDecoupled:
     """Frequency-decoupled guidance; the parameter is the scale of fine detail, `scale` that of the rest."""
     return FrequencyDecoupled(scales=(fine, scale))
 
 
-def perturbed(scale: Scale, strength: float = 1.0) -> PerturbedAttention:
+def perturbed(scale: Scale, strength: Scale = 1.0) -> PerturbedAttention:
     """Perturbed-attention guidance of all layers; the parameter is its strength."""
     return PerturbedAttention(scale=scale, strength=strength)
 
 
-def smoothed(scale: Scale, strength: float = 1.0) -> SmoothedEnergy:
+def smoothed(scale: Scale, strength: Scale = 1.0) -> SmoothedEnergy:
     """Smoothed-energy guidance of all layers, with an infinite blur; the parameter is its strength."""
     return SmoothedEnergy(scale=scale, strength=strength)
 
@@ -113,12 +133,12 @@ def autoguidance(scale: Scale) -> Autoguidance:
     return Autoguidance(scale=scale)
 
 
-def signed(scale: Scale, weight: float = 1.0) -> SignedNegative:
+def signed(scale: Scale, weight: Scale = 1.0) -> SignedNegative:
     """A signed negative; the parameter is its weight."""
     return SignedNegative(scale=scale, weight=weight)
 
 
-def perpendicular(scale: Scale, weight: float = 1.0) -> PerpendicularNegative:
+def perpendicular(scale: Scale, weight: Scale = 1.0) -> PerpendicularNegative:
     """A perpendicular negative; the parameter is its weight."""
     return PerpendicularNegative(scale=scale, weight=weight)
 

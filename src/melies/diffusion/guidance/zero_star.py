@@ -41,8 +41,12 @@ class ZeroStar:
 
     @property
     def samplers(self) -> tuple[str, ...]:
-        """Steps along the flow alone; a solver of several steps would take the first ones for motion."""
-        return ("euler", "heun", "ddim") if self.zero_steps else ("euler", "heun", "ddim", "dpmpp")
+        """Steps along the flow alone, and of first order while it stands still.
+
+        Others would take the motion of the next step for half of the last that does not move, or standing
+        for motion.
+        """
+        return ("euler", "ddim") if self.zero_steps else ("euler", "heun", "ddim", "dpmpp")
 
     def __post_init__(self) -> None:
         """Check the numbers."""

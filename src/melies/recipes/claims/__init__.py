@@ -8,5 +8,6 @@ PARTS = {
     "ladder": "melies.recipes.claims.ladder:PART",
     "guidance": "melies.recipes.claims.guidance:PART",
     "laboratory": "melies.recipes.claims.laboratory:PART",
+    "control": "melies.recipes.claims.control:PART",
 }
 """Part → its `melies.recipes.claims.claim.Part`."""

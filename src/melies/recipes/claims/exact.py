@@ -8,7 +8,11 @@ from torch import Tensor
 
 from melies.diffusion.ddpm import alpha_bars, linear_betas
 from melies.gaussian import log_density, standard_kl
+from melies.interfaces import Condition
+from melies.nn.control import ControlConfig, ControlNetwork, build_control
+from melies.nn.transformer import Transformer, TransformerConfig
 from melies.recipes.claims.claim import Finding, Records, Verdict
+from melies.rng import seeded
 
 NUM_STEPS = 1000
 """T of Ho et al. (2020), whose β schedule is taken."""
@@ -111,6 +115,52 @@ def bound_as_reconstruction() -> Float[Tensor, " n"]:
     mean, logvar = _posteriors()
     expected = (_X - _W * mean).square() + _W**2 * logvar.exp()
     return 0.5 * (expected / _S**2 + math.log(2 * math.pi * _S**2)) + standard_kl(mean, logvar)
+
+
+def untrained_branch(records: Records) -> Finding:
+    """A transformer of random weights, alone and with a branch that is not trained yet."""
+    base, branch, told = _with_branch()
+    with torch.no_grad():
+        alone, steered = base(*told), base(*told, residuals=branch(*told))
+    largest = float((alone - steered).abs().max())
+    return _finding(
+        torch.equal(alone, steered),
+        f"the two outputs differ by {largest:g} on random input with a hint",
+    )
+
+
+def branch_end_to_end(records: Records) -> Finding:
+    """The gradient of one loss after the transformer, in every layer of a branch whose joints have moved."""
+    base, branch, told = _with_branch()
+    for parameter in branch.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    base(*told, residuals=branch(*told)).square().mean().backward()
+    layers = {name.rpartition(".")[0]: False for name, _ in branch.named_parameters()}
+    for name, parameter in branch.named_parameters():
+        layers[name.rpartition(".")[0]] |= parameter.grad is not None and bool(parameter.grad.any())
+    missed = [name for name, reached in layers.items() if not reached]
+    return _finding(
+        not missed,
+        f"{len(layers) - len(missed)} of {len(layers)} layers have a gradient"
+        + (f"; not {', '.join(missed)}" if missed else ""),
+    )
+
+
+def _with_branch() -> tuple[Transformer, ControlNetwork, tuple[torch.Tensor, torch.Tensor, Condition]]:
+    """A small network of random weights, a fresh branch of it, and what both are called with."""
+    network = TransformerConfig(channels=3, size=8, patch=2, dim=16, depth=3, head_dim=8, num_classes=3)
+    config = ControlConfig(network=network, num_kinds=2, depth=2, reduction=4, hint_width=4)
+    with seeded(0, "claims"):
+        base, branch = Transformer(network), build_control(config)
+        for parameter in base.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        branch.copy_from(base)  # type: ignore[arg-type]
+        told = {
+            "class": torch.tensor([0, 2]),
+            "hint": torch.rand(2, 3, config.hint_size, config.hint_size),
+            "hint_kind": torch.tensor([0, 1]),
+        }
+        return base, branch, (torch.randn(2, 3, 8, 8), torch.linspace(-1, 1, 2), told)
 
 
 def _double(number: float) -> Float[Tensor, ""]:

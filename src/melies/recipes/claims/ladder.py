@@ -65,7 +65,7 @@ VAE = (
         test="Unseen pictures have fewer of its pictures near them than of as many training ones, and fewer"
         " than of the DDPM's.",
         rule=every(
-            below(Of("vae", "coverage"), Of("vae", "coverage floor")),
+            below(Of("vae", "coverage"), Of("vae", "coverage of training pictures")),
             below(Of("vae", "coverage"), Of("ddpm", "coverage")),
         ),
         command=COMMAND,
@@ -81,8 +81,9 @@ VAE = (
     ),
     Claim(
         quote="Gaussian prior is not realistic",
-        test="Pictures decoded from the prior are farther from real ones than those decoded from encodings.",
-        rule=above(Of("vae", "FD"), Of("vae", "reconstruction FD")),
+        test="Pictures decoded from the prior are farther from real ones than those decoded halfway between"
+        " the encodings of two real ones, which are no reconstructions either.",
+        rule=above(Of("vae", "FD"), Of("vae", "midpoint FD")),
         command=COMMAND,
     ),
     Claim(
@@ -111,8 +112,9 @@ VAE = (
 GAN = (
     Claim(
         quote="unstable training",
-        test="In the minimax game one player wins: the discriminator tells real from drawn with a wider lead"
-        " than in the relativistic game with penalties.",
+        test="In the minimax game one player wins: the discriminator's lead, the log-odds by which it tells a"
+        " real picture from a drawn one, whose optimum is the same in both games, is wider than in the"
+        " relativistic game with penalties.",
         rule=above(Of("gan-minimax", "discriminator's lead"), Of("gan", "discriminator's lead")),
         command=COMMAND,
     ),

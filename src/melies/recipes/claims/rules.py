@@ -47,9 +47,35 @@ def every(*rules: Rule) -> Rule:
     return rule
 
 
+def first_measured(*rules: Rule) -> Rule:
+    """Decided by the first of the rules whose numbers were measured."""
+
+    def rule(records: Records) -> Finding:
+        findings = [entry(records) for entry in rules]
+        return next((one for one in findings if one.verdict is not Verdict.UNMEASURED), findings[0])
+
+    return rule
+
+
 def best_of(first: Of, others: Sequence[str], *, lower: bool) -> Rule:
     """Holds where the number is better than the same of every other record; one that is worse decides."""
     return every(*((below if lower else above)(first, Of(name, first.metric)) for name in others))
+
+
+def some(record: str, start: str, *, above_zero: bool) -> Rule:
+    """Holds where a number whose name begins so lies above 0, or below; not where all lie beyond it."""
+
+    def rule(records: Records) -> Finding:
+        known = records[record].metrics if record in records else ()
+        names = [metric.name for metric in known if metric.name.startswith(start)]
+        if not names:
+            return Finding(Verdict.UNMEASURED, f"{start.rstrip(': ')} of {record}")
+        findings = [(above if above_zero else below)(Of(record, name), 0)(records) for name in names]
+        verdicts = {finding.verdict for finding in findings}
+        verdict = next(v for v in (Verdict.HOLDS, Verdict.UNDECIDED, Verdict.FAILS) if v in verdicts)
+        return Finding(verdict, "; ".join(finding.evidence for finding in findings))
+
+    return rule
 
 
 def _compared(

@@ -11,3 +11,6 @@ EXPERIMENTS = {
 
 PARTS_REMOVED = {"early": (0.8, 1.0), "middle": (0.4, 0.6), "late": (0.0, 0.2)}
 """Fifths of the run, in t/T, which falls from 1 to 0."""
+
+TUNED_HERE, BROUGHT, BESIDE_OWN = "tuned here − static: ", "tuned elsewhere − static: ", "elsewhere − here: "
+"""How metrics of the record begin; after it come the distance and the places."""

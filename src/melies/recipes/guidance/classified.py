@@ -18,7 +18,7 @@ from melies.errors import UserError, choose
 from melies.files import file_sha256
 from melies.images.classifier import classify
 from melies.images.generate import draw
-from melies.images.instruments import Instruments, open_instruments
+from melies.images.instruments import Instruments, open_instruments, short_name
 from melies.images.model import ImageDiffusion
 from melies.images.noisy_classifier import NoisyClassifier, check_guides, read_noisy_classifier
 from melies.images.reference import LEAST, MOST
@@ -32,9 +32,9 @@ from melies.transform import PixelRange
 class ClassifiedSettings:
     """What is drawn by classifier guidance, and how it is measured."""
 
-    model: str
+    model: str = "fashion-mnist"
     """The diffusion model: its name, or the path of a checkpoint."""
-    classifier: str
+    classifier: str = "fashion-mnist-noisy-classifier"
     """The classifier of noisy pictures that guides it: its name, or the path of a checkpoint."""
     scales: tuple[float, ...] = (0.0, 1.0, 2.5)
     """Classifier scales γ; 0 is off."""
@@ -64,6 +64,12 @@ class ClassifiedSettings:
     """Seed of the choice of real pictures and of the first noise; the next has seed + 1."""
     batch: int = 50
     """Pictures drawn at once."""
+
+    @property
+    def title(self) -> str:
+        """Which model is guided by which classifier, and what the model itself is told."""
+        base = {0.0: "told no class", 1.0: "told the class"}.get(self.beside, f"at scale {self.beside:g}")
+        return f"{short_name(self.model)} {base}, by {short_name(self.classifier)}"
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -20,6 +20,8 @@ class ExperimentSettings:
     """Which experiments."""
     classifier: str | None = None
     """Classifier of noisy pictures, by name or path; without it nothing is said of classifier guidance."""
+    scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+    """Mean scales of the schedules and of classifier guidance, from off to far too strong."""
     seeds: int = 500
     """Pictures of each cell, one per seed."""
     seed: int = 0

@@ -6,7 +6,7 @@
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from melies.diffusion import SCHEDULES
 from melies.errors import choose
 from melies.images.instruments import short_name
 from melies.interfaces import Metric
+from melies.metrics.interval import Difference
 from melies.recipes.guidance import EXPERIMENTS, PARTS_REMOVED
 from melies.recipes.guidance.experiment_settings import ExperimentSettings
 from melies.recipes.guidance.experiments_page import write_experiments
 from melies.recipes.job import Job
 from melies.recipes.sweep.cells import Cell
-from melies.recipes.sweep.compare import Result
+from melies.recipes.sweep.compare import Result, differences, read_measured
 from melies.recipes.sweep.run import SweepReport, open_tools, prepare_sweep, run_sweep
 from melies.recipes.sweep.settings import SweepSettings
 from melies.report.record import Record, plain_name, record_run, write_record
@@ -27,11 +28,12 @@ from melies.report.record import Record, plain_name, record_run, write_record
 W = {"static": (2.0, 14.0), "one-liner": (14.0,)}
 """The panels: schedule → its weights w, with scale = 1 + w."""
 
-SCALES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
-"""Of the schedules, from off to far too strong."""
-
 REMOVED_FROM = 4.0
 """Scale of the runs that a part is taken from."""
+
+
+BESIDE = {"weight-1": "weight-0", "weight-3": "weight-1", "best-classifier": "best-classifier-free"}
+"""Cells that are compared besides, seed by seed, with another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +68,13 @@ def sweep_of(name: str, settings: ExperimentSettings) -> SweepSettings:
         "weights": replace(base, scales=(1.0, 2.0, 4.0)),
         "panels": replace(base, schedules=tuple(W), scales=(3.0, 15.0)),
         "schedules": replace(
-            base, schedules=tuple(name for name in SCHEDULES if name != "one-liner"), scales=SCALES
+            base,
+            schedules=tuple(name for name in SCHEDULES if name != "one-liner"),
+            scales=settings.scales,
         ),
         "removed": replace(base, scales=(REMOVED_FROM,), removals=removals),
         "classifier": replace(
-            base, methods=("plain", "classifier"), scales=SCALES, classifier=settings.classifier
+            base, methods=("plain", "classifier"), scales=settings.scales, classifier=settings.classifier
         ),
     }
     return choose(name, table, "experiment")
@@ -99,8 +103,14 @@ def run_experiments(settings: ExperimentSettings, job: Job, *, command: str = ""
         sweeps[name] = run_sweep(prepared, own, command=command)
     records = {}
     for name, report in sweeps.items():
-        for title, result in named_results(name, report.results):
+        titled = dict(named_results(name, report.results))
+        for title, result in titled.items():
             records[title] = result_record(title, result, settings, command=command)
+            if (other := BESIDE.get(title)) and other in titled:
+                told = _told(report, result, titled[other], than=other, seed=settings.seed)
+                records[title] = replace(records[title], metrics=(*records[title].metrics, *told))
+        if name == "schedules":
+            records |= compared_records(report, settings, command=command)
     for title, record in records.items():
         write_record(job.out / "records" / f"{title}.json", record)
     write_experiments(job.out, sweeps, skipped, settings)
@@ -120,7 +130,7 @@ def named_results(name: str, results: Sequence[Result]) -> Iterator[tuple[str, R
             yield title, result
     if name == "classifier":
         for method, title in (("plain", "best-classifier-free"), ("classifier", "best-classifier")):
-            known = [result for result in results if result.cell.method == method]
+            known = [result for result in results if result.cell.method == method and result.cell.is_on]
             if known:
                 yield title, min(known, key=lambda result: _distance(result))
 
@@ -141,13 +151,52 @@ def title_of(name: str, cell: Cell) -> str:
             return f"{cell.method}-{cell.scale:g}"
 
 
-def result_record(title: str, result: Result, settings: ExperimentSettings, *, command: str) -> Record:
-    """The record of a cell, with its differences to static guidance: `FD − static`."""
-    metrics = list(result.metrics)
-    for name, found in result.against_static.items():
+def compared_records(
+    report: SweepReport, settings: ExperimentSettings, *, command: str = ""
+) -> dict[str, Record]:
+    """Each schedule where static guidance is best, and where it is itself, against static guidance there.
+
+    `same-linear` has the mean scale at which static guidance is nearest to real pictures, `best-linear` the
+    one that brings linear nearest. Where there are several scales they are picked by the pictures compared.
+    """
+    best: dict[str, Result] = {}
+    for result in report.results:
+        of, nearest = result.cell.schedule, best.get(result.cell.schedule)
+        if result.cell.scale > 1 and (nearest is None or _distance(result) < _distance(nearest)):
+            best[of] = result
+    if "static" not in best:
+        return {}
+    scale, found = best["static"].cell.scale, {}
+    same = {result.cell.schedule: result for result in report.results if result.cell.scale == scale}
+    named = [("same", *entry) for entry in same.items()] + [("best", *entry) for entry in best.items()]
+    for which, schedule, result in named:
+        record = result_record(f"{which}-{schedule}", result, settings, command=command)
+        if schedule != "static":
+            told = _told(report, result, best["static"], than="best static", seed=settings.seed)
+            record = replace(record, metrics=(*record.metrics, *told))
+        found[record.name] = record
+    return found
+
+
+def _told(report: SweepReport, result: Result, other: Result, *, than: str, seed: int) -> list[Metric]:
+    """How much more a cell has of everything than another, seed by seed."""
+    first, second = (read_measured(report.out, entry.to_json()) for entry in (result, other))
+    return _as_metrics(differences(first, second, seed=seed), result, than)
+
+
+def _as_metrics(found: Mapping[str, Difference], result: Result, than: str) -> list[Metric]:
+    """Differences as metrics, called `FD − static`."""
+    metrics = []
+    for name, entry in found.items():
         like = result.find(name)
         assert like is not None
-        metrics.append(like._replace(name=f"{name} − static", value=found.value, interval=found.interval))
+        metrics.append(like._replace(name=f"{name} − {than}", value=entry.value, interval=entry.interval))
+    return metrics
+
+
+def result_record(title: str, result: Result, settings: ExperimentSettings, *, command: str) -> Record:
+    """The record of a cell, with its differences to static guidance: `FD − static`."""
+    metrics = [*result.metrics, *_as_metrics(result.against_static, result, "static")]
     count = result.evaluations
     metrics.append(Metric("evaluations", count, "per picture", False, result.pictures, (count, count), 0))
     return record_run(

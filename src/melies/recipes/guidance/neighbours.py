@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from melies.errors import UserError
-from melies.images.instruments import short_name
 from melies.images.quality import Pictures
 from melies.images.reference import learned_of
 from melies.images.sheets import write_neighbours
@@ -84,7 +83,7 @@ def show_neighbours(
         write_neighbours(path, pixels[: settings.shown], learned.pictures.pixels, shown, titles)
         say(f"scale {scale:g}: {metrics[-2].name.partition(',')[0]} {metrics[-2].value:.1%}, see {path.name}")
     record = record_run(
-        f"{short_name(settings.model)} by {short_name(settings.classifier)}, neighbours",
+        f"{settings.title}, neighbours",
         metrics,
         data={"training": len(learned.pictures.pixels), "drawn": len(classified.asked)},
         command=command,

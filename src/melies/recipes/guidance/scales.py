@@ -18,14 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from melies.files import write_bytes
-from melies.images.instruments import short_name
-from melies.images.pictures import png_bytes
 from melies.interfaces import Metric
 from melies.metrics.measure import measure, measure_frechet, measure_prdc, measure_share
 from melies.progress import Progress, silent
 from melies.recipes.guidance.classified import Classified, ClassifiedSettings, open_classified
 from melies.report.figure import grid
 from melies.report.plot import Line, lines_figure
+from melies.report.png import png_bytes
 from melies.report.record import Record, record_run, write_record
 
 GUIDING, JUDGING = "p(y) by the guiding classifier", "p(y) by the judge"
@@ -92,7 +91,7 @@ def measure_scales(
             f" {RIGHT} {float(found[scale].right.float().mean()):.1%}"
         )
     record = record_run(
-        f"{short_name(settings.model)} by {short_name(settings.classifier)}",
+        settings.title,
         metrics,
         data={
             "reference": classified.tools.reference.title,
@@ -103,8 +102,8 @@ def measure_scales(
         duration_s=time.perf_counter() - begun,
         notes={"scales": list(settings.scales), **classified.notes()},
     )
-    write_bytes(out / "scales.png", png_bytes(scales_figure(found, classified.names[: settings.shown]), {}))
-    write_bytes(out / "certainty.png", png_bytes(certainty_figure(record, settings.scales), {}))
+    write_bytes(out / "scales.png", png_bytes(scales_figure(found, classified.names[: settings.shown])))
+    write_bytes(out / "certainty.png", png_bytes(certainty_figure(record, settings.scales)))
     write_record(out / "record.json", record)
     return record
 

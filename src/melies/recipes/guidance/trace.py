@@ -21,12 +21,12 @@ from melies.errors import UserError
 from melies.files import file_sha256, write_bytes, write_text
 from melies.images.generate import read_diffusion
 from melies.images.noisy_classifier import read_noisy_classifier
-from melies.images.pictures import png_bytes
 from melies.images.settings import DrawSettings, describe
 from melies.images.trace import GuidanceTrace, TracedStep, trace_guidance
 from melies.progress import Progress, silent
 from melies.report.figure import grid
 from melies.report.plot import Line, lines_figure
+from melies.report.png import png_bytes
 
 ACROSS = 12
 """Steps that are shown as pictures; of a longer run an even choice, with the first and the last."""
@@ -92,8 +92,8 @@ def trace_files(
     seconds = time.perf_counter() - begun
     files = [
         write_text(out / "trace.json", _json(settings, trace, loaded, others)),
-        write_bytes(out / "trace.png", png_bytes(curves(trace.steps), {})),
-        write_bytes(out / "steps.png", png_bytes(strip(trace, settings), {})),
+        write_bytes(out / "trace.png", png_bytes(curves(trace.steps))),
+        write_bytes(out / "steps.png", png_bytes(strip(trace, settings))),
     ]
     return TraceReport(out=out, trace=trace, files=tuple(files), seconds=seconds)
 

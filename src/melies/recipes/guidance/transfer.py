@@ -9,17 +9,18 @@ from PIL import Image
 
 from melies.config import to_json
 from melies.files import write_bytes, write_text
-from melies.images.pictures import png_bytes
 from melies.interfaces import Metric
 from melies.metrics.interval import Difference
+from melies.recipes.guidance import BESIDE_OWN, BROUGHT, TUNED_HERE
 from melies.recipes.guidance.tune import SearchReport, Transfer
 from melies.recipes.guidance.tune_settings import SearchSettings
 from melies.recipes.sweep.page import said
 from melies.report.matrix import matrix_figure
-from melies.report.record import plain_name
+from melies.report.png import png_bytes
+from melies.report.record import Record, plain_name, record_run, write_record
 from melies.report.table import Cells
 
-RESULTS = "search.json"
+RESULTS, RECORD = "search.json", "record.json"
 AGAINST = {
     "static": "against static guidance at the same scale",
     "own": "against what was tuned there",
@@ -28,7 +29,7 @@ AGAINST = {
 
 
 def write_search(report: SearchReport, settings: SearchSettings, *, command: str = "") -> list[Path]:
-    """`search.json` and a figure for each comparison; their paths.
+    """`search.json`, a figure for each comparison, and `record.json` with every difference; their paths.
 
     Raises:
         UserError: If a file cannot be written.
@@ -38,8 +39,37 @@ def write_search(report: SearchReport, settings: SearchSettings, *, command: str
     written = [write_text(report.out / RESULTS, text + "\n")]
     for against in AGAINST if len(report.tuned) > 1 else ("static",):
         picture = transfer_figure(report, settings, against)
-        written.append(write_bytes(report.out / f"against-{against}.png", png_bytes(picture, {})))
-    return written
+        written.append(write_bytes(report.out / f"against-{against}.png", png_bytes(picture)))
+    record = search_record(report, settings, command=command)
+    return [*written, write_record(report.out / RECORD, record)]
+
+
+def search_record(report: SearchReport, settings: SearchSettings, *, command: str = "") -> Record:
+    """Differences of the distance on test seeds: from static guidance, and from what was tuned there."""
+    metrics = []
+    for entry in report.transfers:
+        here = entry.tuned == entry.tested
+        for against, start in (("static", TUNED_HERE if here else BROUGHT), ("own", BESIDE_OWN)):
+            if (found := _difference(entry, settings, against)) is not None:
+                metric, difference = found
+                places = entry.tested if here else f"{entry.tuned} → {entry.tested}"
+                name = f"{start}{plain_name(metric.name)}, {places}"
+                metrics.append(
+                    metric._replace(name=name, value=difference.value, interval=difference.interval)
+                )
+    return record_run(
+        f"search-{settings.family}",
+        metrics,
+        data={"tuning pictures": settings.tuning, "test pictures": settings.test},
+        command=command,
+        duration_s=report.seconds,
+        notes={
+            "settings": settings,
+            "tuned": {
+                found.place: dict(zip(report.parameters, found.values, strict=True)) for found in report.tuned
+            },
+        },
+    )
 
 
 def search_data(report: SearchReport) -> dict[str, Any]:

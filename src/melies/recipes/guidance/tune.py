@@ -117,7 +117,8 @@ def run_search(settings: SearchSettings, job: Job) -> SearchReport:
     )
     write_plan(job.out, settings, fingerprint(settings, {}, free))
     memory = _Memory(job.out)
-    total = settings.budget * len(places)
+    static = sum(place.cost(place.static) * len(place.tuning.asked.rows) for place in places)
+    total = settings.budget * len(places) + static
     with job.progress("tuning", total=total, unit="evaluations") as track:
         tuned = [_tune(place, memory, track) for place in places]
     tests = sum(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from melies.config import to_json
 from melies.diffusion import NEEDS
 from melies.diffusion.guidance.bind import check_fits
-from melies.diffusion.guidance.methods import guidance_of
+from melies.diffusion.guidance.methods import STRENGTHS, guidance_of
 from melies.errors import UserError
 from melies.interfaces import Guidance
 from melies.recipes.sweep.settings import SweepSettings, read_part
@@ -54,6 +54,11 @@ class Cell:
         """What tables call it."""
         first, _, rest = self.group.partition(", ")
         return f"{first} {self.scale:g}, {rest}"
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the scale is another than that at which its method is off."""
+        return self.scale != OFF.get(self.method.partition(":")[0], 1.0)
 
     @property
     def static(self) -> "Cell":
@@ -119,7 +124,7 @@ def plan_cells(settings: SweepSettings, cost: Cost) -> SweepPlan:
     for cell in combinations(settings):
         same = _canonical(cell)
         if same in seen:
-            skipped.append(Skipped(cell.name, f"guidance is off: the same as {seen[same]}"))
+            skipped.append(Skipped(cell.name, f"draws the same as {seen[same]}"))
             continue
         try:
             check_needs(cell, settings)
@@ -166,5 +171,10 @@ def check_needs(cell: Cell, settings: SweepSettings) -> None:
 
 
 def _canonical(cell: Cell) -> Cell:
-    """At scale 1 guidance is off, whatever the schedule; so at 0 for a classifier."""
-    return cell.static if cell.scale == OFF.get(cell.method.partition(":")[0], 1.0) else cell
+    """A cell that draws the same: at the scale where a method is off, no schedule changes anything.
+
+    The one-liner is never off, and a strength beside the scale acts at any scale where guidance is on.
+    """
+    if cell.is_on or cell.schedule == "one-liner":
+        return cell
+    return replace(cell, schedule="static") if cell.method.partition(":")[0] in STRENGTHS else cell.static

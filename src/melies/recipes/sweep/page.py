@@ -12,7 +12,6 @@ from PIL import Image
 from melies.config import to_json
 from melies.files import write_bytes, write_text
 from melies.images.instruments import Instruments
-from melies.images.pictures import png_bytes
 from melies.interfaces import Metric
 from melies.metrics.interval import Difference
 from melies.recipes.ladder.figures import zoom_of
@@ -23,7 +22,8 @@ from melies.recipes.sweep.store import read_cell
 from melies.report import html
 from melies.report.figure import grid
 from melies.report.front import Point, front_figure
-from melies.report.table import Cells, format_numbers, with_interval
+from melies.report.png import png_bytes
+from melies.report.table import ARROWS, Cells, column_title, format_numbers, with_interval
 
 SHOWN = (
     "FD",
@@ -92,8 +92,8 @@ def write_sweep(
     figures = {axes: plane_figure(results, axes) for axes in measured_planes(results, PLANES)}
     sheet = samples_sheet(out, results)
     for axes, picture in figures.items():
-        write_bytes(out / FIGURES / f"{axes.name}.png", png_bytes(picture, {}))
-    write_bytes(out / FIGURES / f"{SAMPLES}.png", png_bytes(sheet, {}))
+        write_bytes(out / FIGURES / f"{axes.name}.png", png_bytes(picture))
+    write_bytes(out / FIGURES / f"{SAMPLES}.png", png_bytes(sheet))
     content = {
         "command": command,
         "settings": settings,
@@ -147,7 +147,8 @@ def on_front(results: Sequence[Result], axes: Axes) -> list[Result]:
     known = [(result, x, y) for result, x, y in found if x is not None and y is not None]
     if not known:
         return []
-    higher = [known[0][1].higher_is_better, known[0][2].higher_is_better]
+    _, x, y = known[0]
+    higher = [x.higher_is_better is True, y.higher_is_better is True]
     best = pareto([(x.value, y.value) for _, x, y in known], higher=higher)
     return [result for (result, _, _), kept in zip(known, best, strict=True) if kept]
 
@@ -183,7 +184,7 @@ def result_cells(results: Sequence[Result]) -> Cells:
         found = [result.find(column) for column in shown]
         cost = [f"{result.evaluations:g}", f"{1000 * result.seconds / result.pictures:.3g}"]
         rows.append([name, *("–" if metric is None else with_interval(metric) for metric in found), *cost])
-    return Cells(["cell", *shown, "evaluations", "ms/picture"], rows)
+    return Cells(["cell", *_headed(results, shown), "evaluations", "ms/picture"], rows)
 
 
 def difference_cells(results: Sequence[Result]) -> Cells:
@@ -194,7 +195,7 @@ def difference_cells(results: Sequence[Result]) -> Cells:
     for result, title in zip(compared, short_names([r.cell.name for r in compared]), strict=True):
         found = [(result.find(name), result.against_static.get(name)) for name in shown]
         rows.append([title, *("–" if m is None or d is None else said(m, d) for m, d in found)])
-    return Cells(["cell", *shown], rows)
+    return Cells(["cell", *_headed(compared, shown)], rows)
 
 
 def said(metric: Metric, found: Difference) -> str:
@@ -221,7 +222,15 @@ def samples_sheet(out: Path, results: Sequence[Result]) -> Image.Image:
     )
 
 
+def _headed(results: Sequence[Result], names: Sequence[str]) -> list[str]:
+    """Heads of columns, of which at least one result has each."""
+    return [
+        next(column_title(metric, name) for result in results if (metric := result.find(name)))
+        for name in names
+    ]
+
+
 def _titled(metric: Metric | None, name: str) -> str:
-    arrow = "" if metric is None else " ↑" if metric.higher_is_better else " ↓"
+    arrow = "" if metric is None else ARROWS[metric.higher_is_better]
     unit = f" ({metric.unit})" if metric is not None and metric.unit else ""
     return f"{name}{unit}{arrow}"

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from melies.errors import UserError
 from melies.files import write_bytes
-from melies.images.pictures import png_bytes
 from melies.progress import Track
 from melies.recipes.guidance.laboratory import show
 from melies.recipes.guidance.laboratory.cells import (
@@ -31,6 +30,7 @@ from melies.recipes.guidance.laboratory.mixtures import MIXTURES
 from melies.recipes.guidance.laboratory.settings import LaboratorySettings
 from melies.recipes.guidance.laboratory.summary import Found, metrics_of, rows_of, summarise
 from melies.recipes.job import Job
+from melies.report.png import png_bytes
 from melies.report.record import record_run, write_record
 
 UNGUIDED = Cell("plain", "static", 1.0)
@@ -81,7 +81,7 @@ def run_laboratory(settings: LaboratorySettings, job: Job, *, command: str) -> L
             records.append(write_record(job.out / "records" / name / "laboratory.json", record))
     figures = []
     for title, image in show.figures(found, settings).items():
-        figures.append(write_bytes(job.out / f"{title}.png", png_bytes(image, {})))
+        figures.append(write_bytes(job.out / f"{title}.png", png_bytes(image)))
     return LaboratoryReport(
         out=job.out,
         found=found,

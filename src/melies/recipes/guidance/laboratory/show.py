@@ -19,6 +19,9 @@ SHOWN = ("static", "linear", "invlinear", "early", "middle", "late")
 
 POINTS = 600
 
+BEYOND = 2.0
+"""Times what nine bars in ten stay below: where the axis ends, lest one bar flattens all others."""
+
 
 def figures(found: Mapping[str, Found], settings: LaboratorySettings) -> dict[str, Image.Image]:
     """Errors of all schedules by name, and samples beside the truth."""
@@ -42,7 +45,17 @@ def errors_figure(found: Mapping[str, Found], title: str) -> Image.Image:
         numbers = [None if summary is None else summary.numbers.get(title) for summary in summaries]
         groups[name] = [0.0 if number is None else float(number[0]) for number in numbers]
         intervals[name] = [(0.0, 0.0) if number is None else interval_of(number) for number in numbers]
-    return bars_figure(groups, labels, y=title, intervals=intervals, width_px=1100, height_px=360)
+    heights = torch.tensor([height for row in groups.values() for height in row])
+    usual = BEYOND * float(heights.quantile(0.9))
+    return bars_figure(
+        groups,
+        labels,
+        y=title,
+        intervals=intervals,
+        top=usual if float(heights.max()) > usual > 0 else None,
+        width_px=1100,
+        height_px=360,
+    )
 
 
 def samples_figure(benches: Mapping[str, Bench], settings: LaboratorySettings) -> Image.Image:
