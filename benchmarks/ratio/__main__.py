@@ -26,9 +26,9 @@ from melies.report.record import Record, write_record
 from melies.report.table import format_numbers
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-LIMITS = {"share": 0.02, "GB": 2.0}
+LIMITS = {"share": 0.02, "GB": 2.0, "of the base's step": 1.6}
 """Largest value that is promised, by unit: of the network's time that the rest of a sampling loop may
-take, and of memory."""
+take, of memory, and of what a controlled step takes."""
 
 LEAST = {"interval, both branches at every step": 1.3}
 """Smallest ratio that is promised, by name, where it is more than being as fast."""
@@ -44,6 +44,7 @@ COMPARISONS = {
     "vae": "benchmarks.ratio.vae:compare_vae",
     "conditions": "benchmarks.ratio.conditions:compare_conditions",
     "guidance": "benchmarks.ratio.guidance:compare_guidance",
+    "control": "benchmarks.ratio.control:compare_control",
 }
 """`(TimingConfig) → Iterator[Record]` by name; imported when chosen, for each has peers of its own."""
 

@@ -276,3 +276,27 @@ def test_both_sides_find_the_same_edges_and_lines():
     for pair in pairs:
         check_equal(pair, rtol=0, atol=0)
         assert pair.ours().any()
+
+
+def test_a_controlled_run_is_the_base_s_own_and_what_it_costs_is_told_as_a_multiple():
+    from benchmarks.ratio.control import ControlledConfig, build_pairs, cost_metric
+    from benchmarks.ratio.pair import Timings, check_equal
+
+    from melies.nn.transformer import TransformerConfig
+    from melies.nn.unet import UNetConfig
+
+    small = ControlledConfig(
+        transformer=TransformerConfig(channels=3, size=4, dim=16, depth=2, head_dim=8, num_classes=2),
+        unet=UNetConfig(
+            channels=1, size=8, widths=(8, 16), attention=(4,), head_dim=8, dim=16, num_classes=2
+        ),
+        depth=1,
+        batch=2,
+        num_steps=3,
+    )
+    for pair in build_pairs(small):
+        assert check_equal(pair, rtol=0, atol=0) == 0
+        assert pair.ours().abs().max() > 0
+    metric = cost_metric(Timings(name="unet", ours_s=(3.0, 3.0), theirs_s=(2.0, 2.0)))
+    assert metric.value == pytest.approx(1.5)
+    assert not metric.higher_is_better

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from melies.data import pixels
-from melies.data.pixels import decode, to_square
+from melies.data.pixels import to_square
 from melies.errors import UserError
 
 
@@ -15,6 +15,10 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
+
+
+def decode(data, **options):
+    return pixels.decode(data, **options).square
 
 
 def test_same_size_is_kept_byte_for_byte():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from melies.data.images import said_sizes
 from melies.data.sets import read_parts, read_set
 from melies.errors import UserError
 
@@ -71,7 +72,21 @@ def test_mistakes(tmp_path, pictures, options, said):
 def test_sizes_may_be_mixed_where_one_is_given(tmp_path):
     folder = write(tmp_path, ["a/1"], size=(20, 14))
     write(folder, ["b/2"], size=(9, 9))
-    assert read_set(folder, size=8).pixels.shape == (2, 3, 8, 8)
+    told = []
+    pictures = read_set(folder, size=9, say=told.append)
+    assert pictures.pixels.shape == (2, 3, 9, 9)
+    assert pictures.sizes.tolist() == [[20, 14], [9, 9]]
+    assert told == ["1 of 2 pictures are 20×14 pixels: cut to a square and resized to 9×9"]
+    assert pictures.subset([1]).sizes.tolist() == [[9, 9]]
+    assert said_sizes(pictures.subset([1])) == ""
+
+
+def test_all_sizes_that_were_changed_are_told(tmp_path):
+    folder = write(tmp_path, ["a/1"], size=(20, 20))
+    write(folder, ["b/2", "b/3"], size=(11, 11))
+    told = []
+    read_parts(folder, size=8, say=told.append)
+    assert told == ["3 of 3 pictures are 11×11 to 20×20 pixels: resized to 8×8"]
 
 
 @pytest.mark.parametrize("size", [None, 12])

@@ -21,9 +21,10 @@ from melies.images.generate import (
     sigma_grid,
 )
 from melies.images.model import ImageDiffusion, ImageDiffusionConfig
-from melies.images.pictures import generate_files, png_bytes, redraw_file
+from melies.images.pictures import generate_files, redraw_file
 from melies.images.settings import KEY, DrawSettings, read_settings
 from melies.nn.transformer import TransformerConfig
+from melies.report.png import png_bytes
 from melies.text.config import TextConfig
 from melies.text.learned import build_vocabulary
 

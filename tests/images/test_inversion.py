@@ -17,7 +17,7 @@ def exact(pixel_model, monkeypatch):
     truth = GaussianTruth(mean=torch.full((1, 8, 8), 0.3), std=pixel_model.config.sigma_data)
 
     class Exact(nn.Module):
-        def forward(self, x, sigma, condition, *, attention=None):
+        def forward(self, x, sigma, condition, *, attention=None, residuals=None):
             return truth(x, sigma)
 
     pixel_model.denoiser = Exact()

@@ -1,4 +1,4 @@
-"""A folder or a zip seen as one flat, read-only collection of named files, with the dangers refused.
+"""A folder, a zip or shards seen as one flat, read-only collection of named files, with the dangers refused.
 
 Nothing is ever extracted: files are read one at a time, in memory, each within a size limit.
 """
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from melies.data.shards import Span, shard_paths, spans_of
 from melies.errors import UserError
 
 MAX_ENTRIES = 2_000_000
@@ -32,7 +33,9 @@ class Files:
     sizes: Mapping[str, int]
     """Name → size in bytes, unpacked."""
     archive: zipfile.ZipFile | None = None
-    """The open zip; None for a folder."""
+    """The open zip; None for a folder or shards."""
+    spans: Mapping[str, Span] | None = None
+    """Of shards: where each file lies."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,6 +44,8 @@ class Files:
 
     def where(self, name: str) -> str:
         """How a message calls one of the files."""
+        if self.spans is not None and name in self.spans:
+            return f"{self.spans[name].shard}: {name}"
         return f"{self.source}: {name}" if self.archive else str(self.source / name)
 
     def read(self, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -56,6 +61,11 @@ class Files:
                 remedy="remove it or make it smaller",
             )
         try:
+            if self.spans is not None:
+                span = self.spans[name]
+                with span.shard.open("rb") as file:
+                    file.seek(span.offset)
+                    return file.read(span.size)
             if self.archive is None:
                 with (self.source / name).open("rb") as file:
                     return file.read(max_bytes)
@@ -72,19 +82,24 @@ class Files:
 
 @contextmanager
 def open_files(source: str | Path) -> Iterator[Files]:
-    """The files of a folder or a zip, while the `with` block lasts.
+    """The files of a folder, a zip or shards (`data-{0000..0009}.tar`), while the `with` block lasts.
 
     Hidden files and what macOS adds (`.x`, `__MACOSX/`) are left out. Folders that are links are not
     entered, so that a loop of links ends.
 
     Raises:
         UserError: If there is nothing at `source`, it is neither a folder nor a zip, the zip is
-            damaged or encrypted, holds a name twice, an absolute name, one with `..`, a link, or
+            damaged or encrypted, one holds a name twice, an absolute name, one with `..`, a link, or
             unpacks to far more than its size (a zip bomb).
     """
     source = Path(source).expanduser()
     if source.is_dir():
         yield Files(source=source, sizes=_folder_sizes(source))
+        return
+    if shards := shard_paths(source):
+        spans = _spans(source, shards)
+        sizes = {name: span.size for name, span in spans.items()}
+        yield Files(source=source, sizes=sizes, spans=spans)
         return
     if not source.exists():
         raise UserError("there is no such file or folder", where=str(source))
@@ -160,6 +175,27 @@ def _zip_sizes(source: Path, archive: zipfile.ZipFile) -> dict[str, int]:
     if total > MAX_TOTAL_BYTES or (total > RATIO_FREE_BYTES and total > MAX_RATIO * packed):
         raise _bomb(str(source), total, packed)
     return dict(sorted(sizes.items()))
+
+
+def _spans(source: Path, shards: tuple[Path, ...]) -> dict[str, Span]:
+    spans: dict[str, Span] = {}
+    for shard in shards:
+        for name, span in spans_of(shard):
+            where = f"{shard}: {name!r}"
+            if not safe_name(name):
+                raise UserError(
+                    "is a name outside the archive (absolute or with '..')",
+                    where=where,
+                    remedy="do not trust this file",
+                )
+            if _hidden(name):
+                continue
+            if name in spans:
+                raise UserError(f"this name is in {spans[name].shard} too", where=where)
+            spans[name] = span
+            if len(spans) > MAX_ENTRIES:
+                raise UserError(f"holds more than {MAX_ENTRIES:,} files", where=str(source))
+    return dict(sorted(spans.items()))
 
 
 def _bomb(where: str, size: int, packed: int) -> UserError:

@@ -53,13 +53,16 @@ def read_hub(
         raise UserError("holds no pictures", where=where)
     label = next((c for c in _LABELS if isinstance(table.features.get(c), datasets.ClassLabel)), None)
     pixels = allocate(count, (options["channels"], options["size"], options["size"]), max_bytes, where)
+    sizes = torch.empty(count, 2, dtype=torch.int64)
     rows, names, labels = [], [], []
     with progress("reading pictures", total=count, unit="picture") as track:
         for index in range(count):
             place = index * len(table) // count
             row = dict(table[place])
             cell, at = row.pop(image), f"{where} row {place}"
-            pixels[index] = torch.from_numpy(decode(_bytes(cell, at), **options, where=at).copy())
+            found = decode(_bytes(cell, at), **options, where=at)
+            pixels[index] = torch.from_numpy(found.square)
+            sizes[index] = torch.tensor(found.stored)
             names.append(cell.get("path") or f"{place:06d}")
             if label is not None:
                 labels.append(row[label])
@@ -70,6 +73,7 @@ def read_hub(
         rows = [{**row, "text": text} for row, text in zip(rows, texts, strict=True)]
     return ImageSet(
         pixels=pixels,
+        sizes=sizes,
         texts=texts,
         labels=None if label is None else torch.tensor(labels, dtype=torch.int64),
         classes=() if label is None else tuple(table.features[label].names),

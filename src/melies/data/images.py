@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -15,6 +15,7 @@ from torch import Tensor
 from melies.data.archive import Files, open_files
 from melies.data.metadata import Row, check_texts, metadata_files, read_rows
 from melies.data.pixels import check_size, decode
+from melies.data.shards import columns_beside
 from melies.errors import UserError, choose
 from melies.progress import Progress, silent
 
@@ -39,10 +40,16 @@ class ImageSet:
     """All metadata columns of each picture; empty mappings where there is no metadata."""
     names: tuple[str, ...]
     """File names relative to the source."""
+    sizes: Int64[Tensor, "n 2"] | None = None
+    """Width and height of each as stored, before it was made square; None where nothing was read."""
 
     def __len__(self) -> int:
         """How many pictures."""
         return len(self.names)
+
+    def read(self, indices: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c size size"]:
+        """The pixels of those at `indices`."""
+        return self.pixels[indices]
 
     def subset(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The pictures at `indices`, in that order; a boolean mask of length n selects likewise."""
@@ -60,6 +67,7 @@ class ImageSet:
             classes=self.classes,
             rows=tuple(self.rows[i] for i in places),
             names=tuple(self.names[i] for i in places),
+            sizes=None if self.sizes is None else self.sizes[chosen],
         )
 
 
@@ -76,14 +84,15 @@ def read_images(
     keep: Callable[[str], bool] | None = None,
     progress: Progress = silent,
 ) -> ImageSet:
-    """The pictures of a folder or zip in the `imagefolder` convention, or of `hf:NAME`.
+    """The pictures of a folder or zip in the `imagefolder` convention, of shards, or of `hf:NAME`.
 
     Captions and further columns come from `metadata.jsonl` or `metadata.csv` (`file_name`, `text`,
     an optional `label`); without metadata each picture's folder is its class. Pictures come in the
     sorted order of their names. How one becomes a square: `melies.data.pixels.decode`.
 
     Args:
-        source: Folder, zip, or `hf:NAME` (through the package `datasets`, which may download).
+        source: Folder, zip, `shards-{0000..0009}.tar` (see `melies.data.shards`), or `hf:NAME` (through the
+            package `datasets`, which may download).
         size: Side in pixels.
         channels: 3 for RGB, 1 for grey.
         background: RGB 0 … 255 under transparent pictures and beside padded ones.
@@ -109,29 +118,72 @@ def read_images(
             str(source)[3:], split=split, limit=limit, max_bytes=max_bytes, progress=progress, options=options
         )
     with open_files(source) as files:
-        pictures = [name for name in picture_names(files) if keep is None or keep(name)]
-        if not pictures:
-            raise UserError("holds none of the pictures that are needed", where=str(source))
-        rows = _rows(files, frozenset(pictures))
-        label_of, classes = _labels(pictures, rows)  # over all splits, so that labels mean the same in each
-        pictures = spread(in_split(pictures, split, str(source)), limit)
+        known = known_pictures(files, split=split, limit=limit, keep=keep)
+        pictures = known.names
         pixels = allocate(len(pictures), shape, max_bytes, str(source))
+        sizes = torch.empty(len(pictures), 2, dtype=torch.int64)
 
         def fill(index: int) -> None:
             name = pictures[index]
             data = files.read(name, max_bytes=MAX_PICTURE_BYTES)
-            pixels[index] = torch.from_numpy(decode(data, **options, where=files.where(name)).copy())
+            found = decode(data, **options, where=files.where(name))
+            pixels[index] = torch.from_numpy(found.square)
+            sizes[index] = torch.tensor(found.stored)
 
         fill_all(fill, len(pictures), progress)
-        chosen = [rows[name] for name in pictures] if rows else []
-        return ImageSet(
-            pixels=pixels,
-            texts=check_texts(chosen),
-            labels=torch.tensor([label_of[name] for name in pictures]) if classes else None,
-            classes=classes,
-            rows=tuple(row.columns for row in chosen) if rows else ({},) * len(pictures),
-            names=tuple(pictures),
-        )
+        return ImageSet(pixels=pixels, sizes=sizes, **known._asdict())
+
+
+class Known(NamedTuple):
+    """What is known of pictures before any is decoded; see `ImageSet`."""
+
+    texts: tuple[str, ...] | None
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    names: tuple[str, ...]
+
+
+def known_pictures(
+    files: Files,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    keep: Callable[[str], bool] | None = None,
+) -> Known:
+    """Names, captions, classes and columns of the pictures among files; the arguments are of `read_images`.
+
+    Raises:
+        UserError: As `read_images` does, but for what only decoding shows.
+    """
+    pictures = [name for name in picture_names(files) if keep is None or keep(name)]
+    if not pictures:
+        raise UserError("holds none of the pictures that are needed", where=str(files.source))
+    rows = _rows(files, frozenset(pictures))
+    label_of, classes = _labels(pictures, rows)  # over all splits, so that labels mean the same in each
+    pictures = spread(in_split(pictures, split, str(files.source)), limit)
+    chosen = [rows[name] for name in pictures] if rows else []
+    return Known(
+        texts=check_texts(chosen),
+        labels=torch.tensor([label_of[name] for name in pictures]) if classes else None,
+        classes=classes,
+        rows=tuple(row.columns for row in chosen) if rows else ({},) * len(pictures),
+        names=tuple(pictures),
+    )
+
+
+def said_sizes(pictures: ImageSet) -> str:
+    """What became of pictures that were stored at other sizes, in one sentence; empty where none was."""
+    if pictures.sizes is None or not len(pictures):
+        return ""
+    side = pictures.pixels.shape[-1]
+    changed = pictures.sizes[(pictures.sizes != side).any(1)]
+    if not len(changed):
+        return ""
+    small, large = (changed[int(at)].tolist() for at in (changed.prod(1).argmin(), changed.prod(1).argmax()))
+    found = " to ".join(dict.fromkeys(f"{width}×{height}" for width, height in (small, large)))
+    cut = "cut to a square and " if bool((changed[:, 0] != changed[:, 1]).any()) else ""
+    return f"{len(changed):,} of {len(pictures):,} pictures are {found} pixels: {cut}resized to {side}×{side}"
 
 
 def picture_names(files: Files) -> list[str]:
@@ -240,6 +292,10 @@ def fill_all(fill, count: int, progress: Progress) -> None:
 def _rows(files: Files, pictures: frozenset[str]) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     metadata = metadata_files(files)
+    if files.spans is not None and not metadata:
+        beside = {name: columns_beside(files, name, files.sizes.keys()) for name in sorted(pictures)}
+        known = {name: Row(columns, files.where(name)) for name, columns in beside.items()}
+        return known if any(beside.values()) else {}
     for name in metadata:
         for picture, row in read_rows(files, name, pictures).items():
             if picture in rows:

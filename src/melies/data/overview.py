@@ -1,13 +1,11 @@
 """What is in a set of pictures: counts, sizes, classes, captions, after every picture was decoded."""
 
-import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from melies.data.archive import open_files
-from melies.data.images import MAX_PICTURE_BYTES, ImageSet, read_images, spread
+from melies.data.images import ImageSet, read_images, spread
 from melies.progress import Progress, silent
 
 CAPTIONS = 6
@@ -22,7 +20,7 @@ class Overview:
     count: int
     """Pictures, all of them readable."""
     sizes: Mapping[str, int]
-    """Width×height in pixels → pictures, most frequent first; empty for `hf:NAME`."""
+    """Width×height in pixels → pictures, most frequent first."""
     classes: Mapping[str, int]
     """Class → pictures; empty without classes."""
     captions: tuple[tuple[str, str], ...]
@@ -38,11 +36,14 @@ def overview(source: str | Path, *, progress: Progress = silent) -> Overview:
         UserError: For anything wrong with the source, naming the file and the line.
     """
     pictures = read_images(source, size=32, progress=progress)
+    sizes = (
+        [] if pictures.sizes is None else [f"{width}×{height}" for width, height in pictures.sizes.tolist()]
+    )
     counts = Counter() if pictures.labels is None else Counter(pictures.labels.tolist())
     return Overview(
         source=str(source),
         count=len(pictures),
-        sizes=_sizes(source, pictures),
+        sizes=dict(Counter(sizes).most_common()),
         classes={name: counts[i] for i, name in enumerate(pictures.classes)},
         captions=_captions(pictures),
         columns=tuple(dict.fromkeys(name for row in pictures.rows for name in row)),
@@ -54,17 +55,3 @@ def _captions(pictures: ImageSet) -> tuple[tuple[str, str], ...]:
         return ()
     text = dict(zip(pictures.names, pictures.texts, strict=True))
     return tuple((name, text[name]) for name in spread(pictures.names, CAPTIONS))
-
-
-def _sizes(source: str | Path, pictures: ImageSet) -> dict[str, int]:
-    """From the headers alone; the pixels have been decoded already."""
-    from PIL import Image
-
-    if str(source).startswith("hf:"):
-        return {}
-    found: Counter[str] = Counter()
-    with open_files(source) as files:
-        for name in pictures.names:
-            with Image.open(io.BytesIO(files.read(name, max_bytes=MAX_PICTURE_BYTES))) as opened:
-                found[f"{opened.width}×{opened.height}"] += 1
-    return dict(found.most_common())

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -35,6 +36,15 @@ def check_size(size: int, channels: int) -> None:
         raise UserError(f"channels = {channels} is not supported", remedy="give 1 (grey) or 3 (RGB)")
 
 
+class Decoded(NamedTuple):
+    """A picture made square."""
+
+    square: np.ndarray
+    """uint8 (channels, size, size)."""
+    stored: tuple[int, int]
+    """Width and height in the file."""
+
+
 def decode(
     data: bytes,
     *,
@@ -43,7 +53,7 @@ def decode(
     background: tuple[int, int, int] = (255, 255, 255),
     fit: str = "crop",
     where: str = "picture",
-) -> np.ndarray:
+) -> Decoded:
     """The square picture in an encoded file (the first frame, where it has several).
 
     The camera's orientation tag is applied; transparency is laid on `background` before resizing,
@@ -52,25 +62,22 @@ def decode(
     `fit="crop"` fills the square and cuts the longer side equally at both ends; `fit="pad"` shows
     all of the picture and fills the rest with `background`; `fit="exact"` refuses any other size.
 
-    Returns:
-        uint8 (channels, size, size).
-
     Raises:
         UserError: Naming `where`, if the data is no picture, cut short, larger than `MAX_PIXELS`, or not of
             the exact size.
     """
     picture = open_picture(data, where)
-    if fit == "exact" and picture.size != (size, size):
+    stored = picture.size
+    if fit == "exact" and stored != (size, size):
         raise UserError(
             f"is {picture.width}×{picture.height} pixels among pictures of {size}×{size}",
             where=where,
             remedy="make all of one size, or say at which size they are to be read",
         )
-    picture = _flatten(picture, background, where)
-    square = _square(picture, size, background, fit)
+    square = _square(_flatten(picture, background, where), size, background, fit)
     if channels == 1:
-        return np.asarray(square.convert("L"))[None]
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+        return Decoded(np.array(square.convert("L"))[None], stored)
+    return Decoded(np.array(np.asarray(square).transpose(2, 0, 1), order="C"), stored)
 
 
 def to_square(

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from melies.data import PREPARE
+from melies.data.shards import shard_paths
 from melies.errors import UserError, choose
 from melies.optional import import_from
 from melies.progress import Progress, silent
@@ -37,7 +38,7 @@ def find_data(name: str, given: str | Path | None = None) -> Path:
         UserError: Naming every place that was tried and the command that makes the set.
     """
     if given is not None:
-        if str(given).startswith("hf:") or Path(given).expanduser().exists():
+        if str(given).startswith("hf:") or shard_paths(given) or Path(given).expanduser().exists():
             return Path(given).expanduser()
         raise UserError("there is no such file or folder", where=str(given), remedy="check --data")
     file = choose(name, FILES, "data set")

@@ -1,7 +1,7 @@
 """Whole sets of pictures, checked for what training would stumble over hours later."""
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from melies.data.images import (
     in_split,
     picture_names,
     read_images,
+    said_sizes,
     splits_of,
 )
 from melies.data.pixels import open_picture
@@ -38,6 +39,7 @@ def read_set(
     split: str | None = None,
     limit: int | None = None,
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ImageSet:
     """The pictures of a source as `read_images` finds them, of one size and one kind.
 
@@ -49,6 +51,7 @@ def read_set(
         split: Which of the folders `train/`, `test/`, … to read.
         limit: Read at most this many.
         progress: Shows the reading.
+        say: Told how many pictures were of another size.
 
     Raises:
         UserError: If there are no pictures, of mixed sizes where none is given, all grey where colour is
@@ -65,6 +68,8 @@ def read_set(
     )
     if classes:
         check_classes(pictures, str(source))
+    if sentence := said_sizes(pictures):
+        say(sentence)
     if channels == 1 or not _without_colour(pictures.pixels):
         return pictures
     if channels == 3:
@@ -94,6 +99,7 @@ def read_parts(
     classes: bool = True,
     remainder: int = 1,
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Parts:
     """The training and the test part of a set: its folders, or else a tenth of the pictures by their names.
 
@@ -104,11 +110,12 @@ def read_parts(
         classes: Whether at least two classes are needed.
         remainder: Without such folders, pictures whose class and name have this hash modulo 10 are left out.
         progress: Shows the reading.
+        say: Told how many pictures of the training part, or of all, were of another size.
 
     Raises:
         UserError: As `read_set` does.
     """
-    train = read_set(source, size=size, channels=channels, classes=classes, progress=progress)
+    train = read_set(source, size=size, channels=channels, classes=classes, progress=progress, say=say)
     held = held_split(source)
     if held is not None:
         test = read_images(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from melies.config import check_positive, check_range
@@ -73,15 +73,35 @@ def augment(
 
 
 def _moved(pixels: Tensor, rng: torch.Generator, how: Augmentation) -> Tensor:
-    b, _, h, w = pixels.shape
-    zoom = _drawn(pixels, rng, *how.zoom)[..., 0, 0]
-    sideways = _drawn(pixels, rng, -how.shift, how.shift)[..., 0, 0]
-    upwards = _drawn(pixels, rng, -how.shift, how.shift)[..., 0, 0]
-    across = zoom * _centres(w).to(pixels) + sideways
-    down = zoom * _centres(h).to(pixels) + upwards
+    zoom = _drawn(pixels, rng, *how.zoom).flatten()
+    sideways = _drawn(pixels, rng, -how.shift, how.shift).flatten()
+    upwards = _drawn(pixels, rng, -how.shift, how.shift).flatten()
+    mirrored = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
     if how.mirrored:
-        turned = _drawn(pixels, rng, 0, 1)[..., 0, 0] < how.mirrored
-        across = torch.where(turned, -across, across)
+        mirrored = _drawn(pixels, rng, 0, 1).flatten() < how.mirrored
+    return move(pixels, zoom, sideways, upwards, mirrored)
+
+
+def move(
+    pixels: Float[Tensor, "b c h w"],
+    zoom: Float[Tensor, " b"],
+    sideways: Float[Tensor, " b"],
+    upwards: Float[Tensor, " b"],
+    mirrored: Bool[Tensor, " b"],
+) -> Float[Tensor, "b c h w"]:
+    """Pictures scaled, shifted and mirrored; what was outside is as their edges are.
+
+    Args:
+        pixels: Pictures.
+        zoom: Share of the side that is shown: above 1 they become smaller.
+        sideways: Shift of what is shown, in halves of the side.
+        upwards: The same along the other.
+        mirrored: Which are turned round.
+    """
+    b, _, h, w = pixels.shape
+    across = zoom[:, None] * _centres(w).to(pixels) + sideways[:, None]
+    down = zoom[:, None] * _centres(h).to(pixels) + upwards[:, None]
+    across = torch.where(mirrored[:, None], -across, across)
     places = torch.stack([across[:, None, :].expand(b, h, w), down[:, :, None].expand(b, h, w)], -1)
     return F.grid_sample(pixels, places, padding_mode="border", align_corners=False)
 

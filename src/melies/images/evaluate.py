@@ -37,7 +37,7 @@ from melies.images.reference import (
 )
 from melies.images.sheets import spread, write_neighbours, write_sheet
 from melies.interfaces import Metric
-from melies.metrics.measure import measure_distances, measure_frechet, measure_kernel, measure_prdc
+from melies.metrics.measure import measure_apart, measure_distances
 from melies.metrics.neighbours import nearest
 from melies.progress import Progress, silent
 from melies.report.record import Record, record_run, write_record
@@ -233,8 +233,7 @@ def _distances(
         values = found[::2]
         floors += found[1::2]
     else:
-        fd, kd = measure_frechet(generated, real, seed=seed), measure_kernel(generated, real, seed=seed)
-        values = (fd, kd, *measure_prdc(generated, real, seed=seed))
+        values = measure_apart(generated, real, seed=seed)
     pairs = (entry for pair in zip(values, floors, strict=True) for entry in pair)
     return [metric._replace(name=space.spell(metric.name)) for metric in pairs]
 

@@ -20,6 +20,7 @@ from melies.diffusion.guidance.bind import check_fits
 from melies.diffusion.guidance.classifier import classifier_branch
 from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError, choose
+from melies.images.control import Steering, hint_condition, steered
 from melies.images.model import ImageDiffusion
 from melies.images.noisy_classifier import NoisyClassifier, check_guides
 from melies.interfaces import Branch, Denoise, Guidance, Noise
@@ -40,6 +41,8 @@ def draw(
     guidance: Guidance | None = None,
     weak: ImageDiffusion | None = None,
     classifier: NoisyClassifier | None = None,
+    steering: Sequence[Steering] = (),
+    guess: bool = False,
     num_steps: int = 25,
     sampler: str = "dpmpp",
     grid: str = "karras",
@@ -63,6 +66,10 @@ def draw(
         weak: A weaker model of the same pictures and conditions, for `Autoguidance`.
         classifier: For `ClassifierGuidance`: what the classes are guided to by, and a model without
             classes is told nothing of them.
+        steering: Hints with the control branches that read them, made for this model; beside them words and
+            classes may be left out.
+        guess: Whether the hints are to say alone what is drawn: only the conditional branch gets them, less
+            at fine detail.
         num_steps: Steps of the sampler.
         sampler: A name in `melies.diffusion.SAMPLERS`.
         grid: A name in `melies.diffusion.GRIDS`.
@@ -86,9 +93,9 @@ def draw(
         raise ValueError("prompts and classes are sequences of texts, one for each picture")
     if not isinstance(model, ImageDiffusion):
         model = load_diffusion(model)
-    total = max(len(prompts), len(classes))
+    total = max(len(prompts), len(classes)) or (len(steering[0].hints) if steering else 0)
     if total == 0 or any(len(given) not in (0, total) for given in (prompts, classes)):
-        raise UserError("one prompt or one class is needed per picture")
+        raise UserError("one prompt, class or hint is needed per picture")
     if guidance is not None:
         check_fits(guidance, sampler, eta)
     if weak is not None and weak.shape != model.shape:
@@ -103,6 +110,7 @@ def draw(
         ("seeds", seeds),
         ("init", init),
         ("mask", mask),
+        *(("hints", one.hints) for one in steering),
     ):
         if given is not None and len(given) != total:
             raise ValueError(f"{len(given)} {name} for {total} pictures")
@@ -121,6 +129,9 @@ def draw(
                 model,
                 part.stop - part.start,
                 condition=model.condition_on(prompts[part], told[part]),
+                hints=hint_condition(steering, part) if steering else {},
+                steering=steering,
+                guess=guess,
                 others=others,
                 negative=negative,
                 guidance=guidance or ClassifierFreeGuidance(scale=scales[part]),
@@ -140,6 +151,9 @@ def _draw_batch(
     b: int,
     *,
     condition: dict[str, Tensor],
+    hints: dict[str, Tensor],
+    steering: Sequence[Steering],
+    guess: bool,
     others: dict[str, Branch],
     negative: str,
     guidance: Guidance,
@@ -150,16 +164,20 @@ def _draw_batch(
     mask: Tensor | None,
     tick: Callable[[], None],
 ) -> Tensor:
+    denoiser = steered(model, steering, sigmas, guess=guess) if steering else model
+    null = model.null_condition(condition)
+    unhinted = dict(hints)
+    if guess and hints:
+        unhinted["present.hint"] = torch.zeros(b, dtype=torch.bool, device=model.device)
     branches = {
-        "conditional": Branch(model, condition),
-        "null": Branch(model, model.null_condition(condition)),
+        "conditional": Branch(denoiser, {**condition, **hints}),
+        "null": Branch(denoiser, {**null, **unhinted}),
         **others,
     }
-    if negative:
-        null = model.null_condition(condition)  # the class that is wanted is not part of what is not
-        unwanted = {**null, **model.condition_on([negative] * b)}
+    if negative:  # the class that is wanted is not part of what is not
+        unwanted = {**null, **model.condition_on([negative] * b), **unhinted}
         unwanted["present.text"] = torch.ones(b, dtype=torch.bool, device=model.device)
-        branches["negative"] = Branch(model, unwanted)
+        branches["negative"] = Branch(denoiser, unwanted)
     denoise = guidance.bind(branches, sigmas)
     start = torch.zeros(b, *model.shape, device=model.device)
     known = None

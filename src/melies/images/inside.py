@@ -17,7 +17,7 @@ from melies.metrics.latent import measure_latent_use
 from melies.metrics.likelihood import measure_importance_likelihood, measure_likelihood, weight_sums
 from melies.metrics.measure import measure, measure_gap
 from melies.metrics.similarity import PSNR_MAX, measure_similarity, psnr
-from melies.rng import generator_for
+from melies.rng import generator_for, some_of
 from melies.transform import PixelRange
 
 REBUILT = {"autoencoder": 1_000, "vae": 1_000, "vqvae": 1_000}
@@ -136,7 +136,7 @@ def _likelihood(family: Family, test: ImageSet, *, seed: int) -> list[Metric]:
 
 def some(pictures: ImageSet, num: int, *, seed: int) -> Int64[Tensor, " k"]:
     """Places of at most `num` pictures, chosen by the seed."""
-    return torch.randperm(len(pictures), generator=generator_for(seed, "some"))[:num]
+    return some_of(len(pictures), num, seed=seed, name="some")
 
 
 def labels_of(family: Family, pictures: ImageSet, places: Tensor) -> Tensor | None:

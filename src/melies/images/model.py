@@ -4,7 +4,7 @@ The denoiser works on x0 space: standardised latents where a codec is nested in 
 pixels in [−1, 1] where none is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from melies.config import check_positive, check_range, from_json
 from melies.diffusion.precondition import Preconditioned
 from melies.errors import UserError, choose
 from melies.images.codec import ImageCodec
-from melies.interfaces import AttentionEdit, Condition
+from melies.interfaces import AttentionEdit, Condition, Residuals
 from melies.nn.transformer import Transformer, TransformerConfig
 from melies.nn.unet import UNet, UNetConfig
 from melies.text.config import TextConfig
+from melies.text.reader import TextReader
 from melies.transform import Standardize, Transform
 
 
@@ -59,7 +60,7 @@ class ImageDiffusionConfig:
             raise UserError("a model of pictures has no use for learned_variance", where="network")
 
 
-class ImageDiffusion(nn.Module):
+class ImageDiffusion(TextReader):
     """A denoiser of pictures with all that is needed to draw: the call is (x, sigma, condition) → x0."""
 
     kind = "image-diffusion"
@@ -80,7 +81,7 @@ class ImageDiffusion(nn.Module):
             transforms: `"latent"`: the standardisation of the codec's latents.
             text_encoder: A frozen encoder that is already loaded, so as not to load it again.
         """
-        super().__init__()
+        super().__init__(config.text, text_encoder)
         self.config = config
         self.transforms: dict[str, Transform] = dict(transforms or {})
         self.parts: dict[str, nn.Module] = {"codec": codec.eval().requires_grad_(False)} if codec else {}
@@ -94,12 +95,6 @@ class ImageDiffusion(nn.Module):
                 f"size = {config.size} does not divide by {codec.config.reduction}, the codec's reduction"
             )
         self.denoiser = Preconditioned(network, sigma_data=config.sigma_data)
-        # in a tuple, for its weights are not this model's to train, to copy or to save
-        self._frozen_text: tuple[Any, ...] = () if text_encoder is None else (text_encoder,)
-        if config.text is not None and config.text.name == "learned":
-            from melies.text.learned import LearnedEncoder
-
-            self.learned_text = LearnedEncoder(config.text)  # trains with the network, in this checkpoint
 
     def __deepcopy__(self, memo: dict) -> "ImageDiffusion":
         """Copy the weights only: the frozen parts and the text encoder are shared."""
@@ -119,22 +114,11 @@ class ImageDiffusion(nn.Module):
         condition: Condition,
         *,
         attention: AttentionEdit | None = None,
+        residuals: Residuals | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """Denoise: the expected x0 of x = x0 + σ·ε, with the text as token ids or as states."""
-        return self.denoiser(x, sigma, self.with_states(condition), attention=attention)
-
-    def with_states(self, condition: Condition) -> Condition:
-        """The condition with `text_ids` turned into token states by the learned encoder."""
-        if "text_ids" not in condition:
-            return condition
-        states = self.learned_text.states(condition["text_ids"], condition["text_valid"])
-        rest = {name: value for name, value in condition.items() if name != "text_ids"}
-        return {**rest, "text": states.tokens, "text_valid": states.valid}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        states = self.with_states(condition)
+        return self.denoiser(x, sigma, states, attention=attention, residuals=residuals)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -159,34 +143,6 @@ class ImageDiffusion(nn.Module):
             return x0
         return self.parts["codec"].decode(self._latent().inverse(x0))  # type: ignore[operator]
 
-    @property
-    def text_encoder(self) -> Any:
-        """The text encoder, loaded at its first use; as `load_text_encoder`, with the same errors."""
-        return self.load_text_encoder()
-
-    def load_text_encoder(self, *, allow_download: bool = False, say: Callable[[str], None] = print) -> Any:
-        """The text encoder: the learned one, the one that was given, or the one that is found now.
-
-        Args:
-            allow_download: Whether its weights may be fetched from the Hugging Face hub.
-            say: Told before they are.
-
-        Raises:
-            UserError: If the model has no text, or the encoder's weights are found nowhere.
-        """
-        if self.config.text is None:
-            raise UserError("this model does not read text", remedy="name classes with --class")
-        if self.config.text.name == "learned":
-            return self.learned_text
-        if not self._frozen_text:
-            from melies.text.encode import build_encoder
-
-            encoder = build_encoder(
-                self.config.text, device=self.device, allow_download=allow_download, say=say
-            )
-            self._frozen_text = (encoder,)
-        return self._frozen_text[0]
-
     @torch.no_grad()
     def condition_on(self, texts: Sequence[str] = (), classes: Sequence[str] = ()) -> dict[str, Tensor]:
         """The condition of a batch: texts, class names, or both, one of each per picture.
@@ -196,8 +152,8 @@ class ImageDiffusion(nn.Module):
         """
         condition: dict[str, Tensor] = {}
         if texts:
-            states = self._encode_once(texts)
-            condition |= {"text": states[0].to(self.device), "text_valid": states[1].to(self.device)}
+            tokens, valid = self.read_texts(texts)
+            condition |= {"text": tokens, "text_valid": valid}
         if classes:
             if not self.config.classes:
                 raise UserError("this model has no classes", remedy="describe the picture in words")
@@ -205,15 +161,6 @@ class ImageDiffusion(nn.Module):
             chosen = [choose(name, index, "class") for name in classes]
             condition["class"] = torch.tensor(chosen, device=self.device)
         return condition
-
-    def _encode_once(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Each different text goes through the encoder alone, so that no batch changes its states."""
-        unique = list(dict.fromkeys(texts))
-        states = [self.text_encoder([text]) for text in unique]
-        length = max(int(s.valid.sum()) for s in states)
-        rows = [unique.index(text) for text in texts]
-        tokens = torch.cat([_fit(s.tokens, length) for s in states])[rows]
-        return tokens, torch.cat([_fit(s.valid, length) for s in states])[rows]
 
     def null_condition(self, like: Condition) -> dict[str, Tensor]:
         """The null of a condition: the same tensors, marked as not present; of none, none."""
@@ -238,10 +185,3 @@ def restore(
     return ImageDiffusion(
         from_json(ImageDiffusionConfig, config), codec=parts.get("codec"), transforms=transforms
     )
-
-
-def _fit(x: Tensor, length: int) -> Tensor:
-    """The second axis cut or padded with zeros to `length`."""
-    if x.shape[1] >= length:
-        return x[:, :length]
-    return torch.cat([x, x.new_zeros(x.shape[0], length - x.shape[1], *x.shape[2:])], 1)

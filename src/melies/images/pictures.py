@@ -1,31 +1,30 @@
 """Pictures as files: one PNG each with its settings inside, a sheet of them all, and drawing one again."""
 
-import io
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
 from melies import checkpoint
-from melies.checkpoint import Loaded
 from melies.data.pixels import decode
 from melies.diffusion.guidance.methods import guidance_of
 from melies.errors import UserError
-from melies.files import file_sha256, write_bytes, write_text
+from melies.files import file_sha256, free_path, write_bytes, write_text
+from melies.images.beside import Beside, load_beside
 from melies.images.counting import Counts, counting
 from melies.images.diffusers.draw import PREFIX, Pipeline, open_pipeline
 from melies.images.families import Family, open_family
-from melies.images.generate import draw, read_diffusion
+from melies.images.generate import draw
+from melies.images.hints import ReadHint, hint_sizes, read_hints, steering_of
 from melies.images.model import ImageDiffusion
-from melies.images.noisy_classifier import read_noisy_classifier
 from melies.images.settings import (
     KEY,
     Drawn,
@@ -40,17 +39,16 @@ from melies.images.settings import (
 from melies.interfaces import Guidance
 from melies.progress import Progress, silent
 from melies.report.figure import grid as picture_grid
+from melies.report.png import png_bytes
 from melies.version import __version__
 
 MAX_SHEET_PIXELS = 16_000_000
 """Pixels of all pictures on one sheet; a larger run is left without one."""
 
-OTHERS = {"weak": "the weaker model", "classifier": "the classifier"}
-"""In words, the settings that name a model beside the one that draws."""
-
 OF_DIFFUSION = (
     *("prompts", "negative", "scale", "guidance", "schedule", "interval", "steps", "sampler", "grid", "eta"),
     *("init", "strength", "mask", "weak", "classifier"),
+    *("control", "control_model", "control_scale", "control_window", "control_interval", "control_guess"),
 )
 """The settings that only a diffusion model draws by."""
 
@@ -95,21 +93,23 @@ def generate_files(
         UserError: If the model or a picture is not found, or the model cannot do what is asked.
     """
     family, weights = _load_for(settings, allow_download, say)
-    others = _load_others(settings, allow_download, say)
+    beside = load_beside(family, settings, allow_download, say)
     inputs = read_inputs(settings)
-    digests = {name: digest_of(data) for name, data in inputs.items()} | _digests_of(others)
+    digests = {**{name: digest_of(data) for name, data in inputs.items()}, **beside.digests}
+    side = family.side if isinstance(family, Pipeline) else family.model.shape[-1]
+    hints = read_hints(settings, hint_sizes(beside.branches) or (side,) * len(settings.hints), inputs)
     started = time.perf_counter()
     written, sheets, sheet, notes = [], [], None, list(_unread(family, settings))
+    notes += dict.fromkeys(note for hint in hints for note in hint.notes)
     evaluations, calls = 0, 0
-    side = family.side if isinstance(family, Pipeline) else family.model.shape[-1]
     zoom = max(1, 128 // side)
     fits = settings.total * (zoom * side) ** 2 <= MAX_SHEET_PIXELS
     if not fits:
         notes.append(f"{settings.total} pictures are too many for one sheet; there is no grid")
     for start in range(0, settings.total, settings.batch):
         indices = range(start, min(start + settings.batch, settings.total))
-        with _counting(family, others) as counts:
-            pixels = _draw_indices(family, others, settings, indices, inputs, progress)
+        with _counting(family, beside) as counts:
+            pixels = _draw_indices(family, beside, settings, indices, inputs, hints, progress)
         evaluations, calls = evaluations + counts.rows, calls + counts.calls
         if fits:
             sheets.append(pixels)
@@ -122,7 +122,7 @@ def generate_files(
             torch.cat(sheets).expand(-1, 3, -1, -1), columns=settings.count, row_labels=labels, zoom=zoom
         )
         sheet = free_path(out / "grid.png")
-        write_bytes(sheet, png_bytes(image, {}))
+        write_bytes(sheet, png_bytes(image))
     return GenerateReport(
         pictures=tuple(written),
         grid=sheet,
@@ -167,20 +167,22 @@ def redraw_file(
             where=str(picture),
             remedy="use the version of the model that it was drawn with",
         )
-    others = _load_others(settings, allow_download, say)
-    for name, digest in _digests_of(others).items():
+    beside = load_beside(family, settings, allow_download, say)
+    for name, digest in beside.digests.items():
         if digest != drawn.inputs.get(name):
             raise UserError(
-                f"{OTHERS[name]} {getattr(settings, name)!r} has other weights now",
+                f"{beside.words[name]} has other weights now",
                 where=str(picture),
                 remedy="use the version of the model that it was drawn with",
             )
     inputs = find_inputs(drawn, picture)
+    side = family.side if isinstance(family, Pipeline) else family.model.shape[-1]
+    hints = read_hints(settings, hint_sizes(beside.branches) or (side,) * len(settings.hints), inputs)
     started = time.perf_counter()
     first = index - index % settings.batch
     indices = range(first, min(first + settings.batch, settings.total))
-    with _counting(family, others) as counts:
-        pixels = _draw_indices(family, others, settings, indices, inputs, progress)
+    with _counting(family, beside) as counts:
+        pixels = _draw_indices(family, beside, settings, indices, inputs, hints, progress)
     said = describe(settings, index, weights=drawn.weights, inputs=drawn.inputs)
     path = _write_picture(out, pixels[index - first], said, counts.rows // len(indices))
     return GenerateReport(
@@ -204,18 +206,21 @@ def _other_versions(drawn: Drawn) -> tuple[str, ...]:
 
 def _draw_indices(
     family: Family | Pipeline,
-    others: Mapping[str, Loaded],
+    beside: Beside,
     settings: DrawSettings,
     indices: range,
     inputs: Mapping[str, bytes],
+    hints: Sequence[ReadHint],
     progress: Progress,
 ) -> Tensor:
     if isinstance(family, Pipeline):
-        return family.draw(settings, indices, _guidance(settings), progress)
+        pixels = [hint.pixels for hint in hints]
+        return family.draw(settings, indices, _guidance(settings), progress, hints=pixels)
     seeds = [settings.seed_of(i) for i in indices]
     classes = [settings.class_of(i) for i in indices] if settings.classes else []
     model, b = family.loaded.model, len(indices)
-    if not isinstance(model, ImageDiffusion) or not (settings.prompts or settings.classes):
+    asked = settings.prompts or settings.classes or settings.control
+    if not isinstance(model, ImageDiffusion) or not asked:
         labels = family.labels_of(classes, b)
         return family.sample(seeds, labels, batch_size=settings.batch, progress=progress)
 
@@ -223,7 +228,7 @@ def _draw_indices(
         if name not in inputs:
             return None
         where = getattr(settings, name)
-        array = decode(inputs[name], size=model.config.size, channels=channels, where=where)
+        array = decode(inputs[name], size=model.config.size, channels=channels, where=where).square
         return torch.from_numpy(array.copy()).expand(b, -1, -1, -1)
 
     return draw(
@@ -233,7 +238,9 @@ def _draw_indices(
         negative=settings.negative,
         scale=settings.scale,
         guidance=_guidance(settings),
-        **{name: loaded.model for name, loaded in others.items()},
+        **{name: loaded.model for name, loaded in beside.others.items()},
+        steering=steering_of(settings, beside.branches, hints, b),
+        guess=settings.control_guess,
         num_steps=settings.steps,
         sampler=settings.sampler,
         grid=settings.grid,
@@ -274,7 +281,8 @@ def _load_for(
         eta=settings.eta,
     )
     model = family.loaded.model
-    if isinstance(model, ImageDiffusion) and model.config.text and not (settings.prompts or settings.classes):
+    named = settings.prompts or settings.classes or settings.control_guess
+    if isinstance(model, ImageDiffusion) and model.config.text and not named:
         raise UserError("nothing to draw", remedy='give a prompt: melies generate "a polar bear"')
     if not isinstance(model, ImageDiffusion):
         plain = DrawSettings()
@@ -292,31 +300,13 @@ def _load_for(
     return family, file_sha256(checkpoint.weights_file(family.loaded.folder))
 
 
-def _load_others(
-    settings: DrawSettings, allow_download: bool, say: Callable[[str], None]
-) -> dict[str, Loaded]:
-    """The models that guide the one that draws, by the names of their settings, ready to."""
-    others = {}
-    if settings.weak is not None:
-        others["weak"] = read_diffusion(settings.weak)
-        if settings.prompts:
-            others["weak"].model.load_text_encoder(allow_download=allow_download, say=say)
-    if settings.classifier is not None:
-        others["classifier"] = read_noisy_classifier(settings.classifier)
-    return others
-
-
-def _digests_of(others: Mapping[str, Loaded]) -> dict[str, str]:
-    return {name: file_sha256(checkpoint.weights_file(loaded.folder)) for name, loaded in others.items()}
-
-
-def _counting(family: Family | Pipeline, others: Mapping[str, Loaded]) -> AbstractContextManager[Counts]:
+def _counting(family: Family | Pipeline, beside: Beside) -> AbstractContextManager[Counts]:
     """Counts what is evaluated step by step; nothing of a family that draws in one go."""
     if isinstance(family, Pipeline):
         return family.counting()
     model = family.loaded.model
     guided = isinstance(model, ImageDiffusion)
-    return counting(*((model, *(other.model for other in others.values())) if guided else ()))
+    return counting(*((model, *(other.model for other in beside.others.values())) if guided else ()))
 
 
 def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any], evaluations: int) -> Path:
@@ -330,25 +320,6 @@ def _write_picture(out: Path, pixels: Tensor, said: dict[str, Any], evaluations:
     beside = {**said, "evaluations": evaluations} if evaluations else said
     write_text(path.with_suffix(".json"), json.dumps(beside, indent=1, ensure_ascii=False) + "\n")
     return path
-
-
-def free_path(path: Path, data: bytes | None = None) -> Path:
-    """`path`, or `path-2`, `path-3` …: the first that is free or already holds exactly `data`."""
-    candidate, number = path, 1
-    while candidate.exists() and (data is None or candidate.read_bytes() != data):
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
-
-
-def png_bytes(image: Image.Image, texts: dict[str, str]) -> bytes:
-    """A PNG with text chunks; equal input gives equal bytes."""
-    info = PngImagePlugin.PngInfo()
-    for name, text in texts.items():
-        info.add_itxt(name, text)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info, compress_level=6)
-    return buffer.getvalue()
 
 
 def _unread(family: Family | Pipeline, settings: DrawSettings) -> tuple[str, ...]:

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from melies.data.pixels import decode, open_picture
 from melies.errors import UserError
-from melies.files import write_bytes
+from melies.files import free_path, write_bytes
 from melies.images.families import BATCH, Family, open_family
 from melies.images.mix import mixed
-from melies.images.pictures import MAX_SHEET_PIXELS, free_path, png_bytes
+from melies.images.pictures import MAX_SHEET_PIXELS
 from melies.images.settings import read_input
 from melies.metrics.similarity import PSNR_MAX, psnr, ssim
 from melies.progress import Progress, silent
 from melies.report.figure import as_pictures, grid
+from melies.report.png import png_bytes
 
 ACROSS = 4
 """Pairs side by side on a sheet."""
@@ -196,7 +197,7 @@ def read_pictures(family: Family, sources: Sequence[Path]) -> tuple[UInt8[Tensor
             notes.append(f"{source}: the model draws grey, and colour was left out")
         if channels == 3 and not coloured:
             notes.append(f"{source}: is grey, and the model draws in colour")
-        found.append(torch.from_numpy(decode(data, size=size, channels=channels, where=str(source)).copy()))
+        found.append(torch.from_numpy(decode(data, size=size, channels=channels, where=str(source)).square))
     return torch.stack(found), notes
 
 
@@ -212,6 +213,6 @@ def _zoom(pixels: Tensor) -> int:
 
 
 def _write(path: Path, picture: Image.Image) -> Path:
-    data = png_bytes(picture, {})
+    data = png_bytes(picture)
     path = free_path(path, data)
     return write_bytes(path, data)

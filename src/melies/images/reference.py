@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from melies.data.emoji import read_emoji
@@ -19,7 +18,7 @@ from melies.images.quality import Learned, Pictures
 from melies.interfaces import PictureModel
 from melies.metrics.neighbours import nearest
 from melies.progress import Progress
-from melies.rng import generator_for
+from melies.rng import some_of
 
 LEAST = 20
 """Fewer pictures than this measure nothing."""
@@ -122,7 +121,6 @@ def reference_of_classes(
 def learned_of(
     reference: Reference, space: FeatureSpace, real: Pictures, progress: Progress
 ) -> Learned | None:
-    """Features of what the model has learned, and how far from them lies what it has not."""
     """Features of what the model has learned, and how far from them lies what it has not; None if unknown."""
     if reference.train is None or reference.unseen is None:
         return None
@@ -145,5 +143,4 @@ def _words(rows: ImageSet) -> Asked:
 
 
 def _some(pictures: ImageSet, count: int, seed: int) -> ImageSet:
-    order = torch.randperm(len(pictures), generator=generator_for(seed, "evaluate"))
-    return pictures.subset(order[:count].sort().values)
+    return pictures.subset(some_of(len(pictures), count, seed=seed, name="evaluate").sort().values)

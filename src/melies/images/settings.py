@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from melies.config import check_range, from_json, to_json
 from melies.diffusion import GRIDS, METHODS, NEEDS, SAMPLERS, SCHEDULES
 from melies.errors import UserError, choose
+from melies.images.conditions import CONDITIONS
 from melies.machine import versions
 from melies.version import __version__
 
@@ -25,6 +26,19 @@ NEEDED = {
 
 MAX_INPUT_BYTES = 256 << 20
 """Of one picture to start from, encoded."""
+
+
+class Hint(NamedTuple):
+    """One hint that is to be kept to."""
+
+    kind: str
+    """What it is, of `melies.images.conditions.CONDITIONS`."""
+    picture: str
+    """Its file."""
+    model: str | None
+    """Name or path of its control branch; None for the one that is made for the model."""
+    scale: float
+    """How strongly it acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +83,18 @@ class DrawSettings:
     """Weaker model of the same pictures, by name or path, for the guidance "autoguidance"."""
     classifier: str | None = None
     """Classifier of noisy pictures, by name or path, for the guidance "classifier"."""
+    control: tuple[str, ...] = ()
+    """Hints to keep to, each KIND=PICTURE; a hint of another size is cut to its middle square and resized."""
+    control_model: tuple[str, ...] = ()
+    """Control branches by name or path, one for all hints or one each; none for that of the model."""
+    control_scale: tuple[float, ...] = (1.0,)
+    """How strongly hints act, one number for all or one each; 0 is off."""
+    control_window: tuple[float, float] = (0.0, 1.0)
+    """Part of the run in which they act, as shares of its steps."""
+    control_interval: tuple[float, float] | None = None
+    """σ between which they act, low and high; None for the whole run."""
+    control_guess: bool = False
+    """Whether hints say alone what is drawn: only the condition gets them, and words may be left out."""
     batch: int = 8
     """Pictures drawn at once."""
 
@@ -111,10 +137,58 @@ class DrawSettings:
                 )
         if needed == "classifier" and not self.classes:
             raise UserError("classifier guidance needs a class to guide to", remedy="add --class NAME")
+        self._check_control()
         if self.mask and not self.init:
             raise UserError("a mask needs a picture to keep the rest of", remedy="add --init PICTURE")
         if self.eta and self.sampler != "ddim":
             raise UserError(f"eta belongs to the sampler 'ddim', not to {self.sampler!r}")
+
+    def _check_control(self) -> None:
+        for given in self.control:
+            kind, equals, picture = given.partition("=")
+            choose(kind, CONDITIONS, "kind of condition")
+            if not equals or not picture:
+                raise UserError(
+                    f"the hint {given!r} names no picture", remedy=f"add --control {kind}=PICTURE"
+                )
+        count = len(self.control)
+        for name, given in (("control_model", self.control_model), ("control_scale", self.control_scale)):
+            if count and len(given) not in (1, count) and (given or name == "control_scale"):
+                raise UserError(
+                    f"{name}: {len(given)} for {count} hints", remedy="give one for all, or one each"
+                )
+        for scale in self.control_scale:
+            check_range("control_scale", scale, low=0, high=1_000)
+        start, end = self.control_window
+        if not 0 <= start < end <= 1:
+            raise UserError(
+                f"control_window: {start:g} to {end:g} is no part of a run",
+                remedy="give two shares from 0 to 1, the lower first",
+            )
+        if self.control_interval is not None:
+            low, high = self.control_interval
+            if not 0 <= low < high:
+                raise UserError(
+                    f"control_interval: ({low:g}, {high:g}] is no interval of noise levels",
+                    remedy="give the lower σ first, at least 0, then the higher",
+                )
+        without = (self.control_model, self.control_scale, self.control_window, self.control_interval)
+        if not count and ((*without, self.control_guess) != ((), (1.0,), (0.0, 1.0), None, False)):
+            raise UserError("there is no hint to keep to", remedy="add --control KIND=PICTURE")
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """The hints with what holds for each."""
+        count = len(self.control)
+        scales = self.control_scale if len(self.control_scale) == count else self.control_scale * count
+        models: tuple[str | None, ...] = self.control_model or (None,)
+        models = models if len(models) == count else models * count
+        return tuple(
+            Hint(kind, picture, model, scale)
+            for (kind, _, picture), model, scale in zip(
+                (given.partition("=") for given in self.control), models, scales, strict=True
+            )
+        )
 
     @property
     def num_rows(self) -> int:
@@ -229,7 +303,13 @@ def digest_of(data: bytes) -> str:
 
 def _inputs_of(settings: DrawSettings) -> dict[str, str]:
     given = {"init": settings.init, "mask": settings.mask}
-    return {name: path for name, path in given.items() if path}
+    hints = {hint_name(number): hint.picture for number, hint in enumerate(settings.hints)}
+    return {name: path for name, path in given.items() if path} | hints
+
+
+def hint_name(number: int) -> str:
+    """What the hint of that number, from 0, is called among the pictures that a run starts from."""
+    return f"control {number + 1}"
 
 
 def read_input(path: Path) -> bytes:

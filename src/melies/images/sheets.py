@@ -8,9 +8,9 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from melies.files import write_bytes
-from melies.images.pictures import png_bytes
 from melies.metrics.neighbours import Neighbours
 from melies.report.figure import grid, neighbours_figure
+from melies.report.png import png_bytes
 
 
 def write_sheet(
@@ -35,7 +35,7 @@ def write_sheet(
         column_labels=["real", *columns],
         zoom=max(1, 96 // real.shape[-1]),
     )
-    return write_bytes(path, png_bytes(sheet, {}))
+    return write_bytes(path, png_bytes(sheet))
 
 
 def write_neighbours(
@@ -62,7 +62,7 @@ def write_neighbours(
         across=4,
         zoom=max(1, 64 // drawn.shape[-1]),
     )
-    return write_bytes(path, png_bytes(sheet, {}))
+    return write_bytes(path, png_bytes(sheet))
 
 
 def spread(n: int, most: int) -> Int64[Tensor, " k"]:

@@ -7,8 +7,7 @@ safetensors and text: no pickle, no custom pipeline, no code from the hub.
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from melies.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from melies.errors import UserError
 from melies.files import file_sha256, read_text
 from melies.images.counting import Counts
+from melies.images.diffusers.control import REPOSITORY, control_arguments, controlled, controlnet_folders
 from melies.images.diffusers.coordinates import is_flow
 from melies.images.diffusers.families import FAMILIES, family_of
 from melies.images.diffusers.wrap import guided
@@ -44,7 +44,10 @@ LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Files of weights that are never read."""
 
-NOT_HERE = ("classes", "sampler", "grid", "eta", "init", "strength", "mask", "weak", "classifier")
+NOT_HERE = (
+    *("classes", "sampler", "grid", "eta", "init", "strength", "mask", "weak", "classifier"),
+    "control_interval",
+)
 """The settings that a pipeline does not draw by; it has a scheduler of its own."""
 
 
@@ -57,6 +60,8 @@ class Pipeline:
     weights: str
     """SHA-256 of what `sha256sum` prints for its weights, in the order of their names."""
 
+    controls: tuple[tuple[Path, str], ...] = ()
+    """Folder or owner/name of the ControlNet of each hint, and SHA-256 of its weights."""
     counts: Counts = field(default_factory=Counts)
     """What the network has been asked since counting began: the pipeline's own calls are others."""
 
@@ -73,15 +78,22 @@ class Pipeline:
         return int(np.min(size)) * self.pipe.vae_scale_factor
 
     def draw(
-        self, settings: DrawSettings, indices: range, guidance: Guidance | None, progress: Progress
+        self,
+        settings: DrawSettings,
+        indices: range,
+        guidance: Guidance | None,
+        progress: Progress,
+        *,
+        hints: Sequence[UInt8[Tensor, "_ h w"]] = (),
     ) -> UInt8[Tensor, "b 3 h w"]:
-        """The pictures of those numbers, in one batch.
+        """The pictures of those numbers, in one batch, each kept to all hints.
 
         Raises:
             UserError: If the guidance does not fit the pipeline's scheduler or network.
         """
         b, family = len(indices), family_of(self.pipe)
         asked = {name: [what] * b if what == "" else what for name, what in family.asks.items()}
+        asked |= control_arguments(settings, hints) if hints else {}
         with progress("drawing", total=b * settings.steps, unit="steps") as track:
 
             def tick(pipe: Any, step: int, timestep: Any, named: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +137,19 @@ def open_pipeline(settings: DrawSettings, *, allow_download: bool, say: Callable
         raise UserError("nothing to draw", remedy='give a prompt: melies generate "a polar bear"')
     require("diffusers", extra="diffusers", why="pretrained pipelines")
     folder = find_pipeline(settings.model.removeprefix(PREFIX), allow_download=allow_download, say=say)
-    return Pipeline(pipe=load_pipeline(folder), weights=pipeline_sha256(folder))
+    pipe, weights = load_pipeline(folder), weights_sha256(folder)
+    if not settings.hints:
+        return Pipeline(pipe=pipe, weights=weights)
+    controls = controlnet_folders(settings, allow_download=allow_download, say=say)
+    digests = {control: weights_sha256(control) for control in controls}
+    return Pipeline(
+        pipe=controlled(pipe, controls),
+        weights=weights,
+        controls=tuple(
+            (Path(hint.model or control), digests[control])
+            for hint, control in zip(settings.hints, controls, strict=True)
+        ),
+    )
 
 
 def find_pipeline(name: str, *, allow_download: bool, say: Callable[[str], None]) -> Path:
@@ -137,7 +161,7 @@ def find_pipeline(name: str, *, allow_download: bool, say: Callable[[str], None]
     folder = Path(name).expanduser()
     if (folder / INDEX).is_file():
         return folder
-    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if folder.exists() or not REPOSITORY.fullmatch(name):
         what = f"no pipeline of diffusers: there is no {INDEX}" if folder.exists() else "no such folder"
         raise UserError(what, where=name, remedy="give a folder that save_pretrained wrote, or owner/name")
     download = import_from("diffusers:DiffusionPipeline").download
@@ -190,8 +214,8 @@ def _without_bars() -> Iterator[None]:
             said.enable_progress_bar()
 
 
-def pipeline_sha256(folder: Path) -> str:
-    """The identity of a pipeline's weights."""
+def weights_sha256(folder: Path) -> str:
+    """The identity of the weights of a pipeline, or of a part of one."""
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors"))
     lines = "".join(f"{file_sha256(folder / file)}  {file}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()

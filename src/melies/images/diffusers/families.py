@@ -90,6 +90,8 @@ _ASKS = {"guidance_scale": 2.0}
 FAMILIES = {
     "StableDiffusionPipeline": Family(network="unet", inputs=_UNET, read=_read_sd, asks=_ASKS),
     "StableDiffusionXLPipeline": Family(network="unet", inputs=_UNET, read=_read_sdxl, asks=_ASKS),
+    "StableDiffusionControlNetPipeline": Family(network="unet", inputs=_UNET, read=_read_sd, asks=_ASKS),
+    "StableDiffusionXLControlNetPipeline": Family(network="unet", inputs=_UNET, read=_read_sdxl, asks=_ASKS),
     "StableDiffusion3Pipeline": Family(network="transformer", inputs=_DIT, read=_read_sd3, asks=_ASKS),
     "FluxPipeline": Family(
         network="transformer",
