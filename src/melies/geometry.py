@@ -74,8 +74,9 @@ def quaternion_from_rotation(rotation: Rotation) -> Float64[ndarray, "*batch 4"]
 
 
 def rotation_from_quaternion(quaternion: Float64[ndarray, "*batch 4"]) -> Rotation:
-    """The rotation of a quaternion (x, y, z, w) of any length but 0."""
-    unit = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    """The rotation of a quaternion (x, y, z, w) of any length; one of length 0 gives what is not finite."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
     k, w = cross_matrix(unit[..., :3]), unit[..., 3, None, None]
     return np.eye(3) + 2 * w * k + 2 * (k @ k)
 
@@ -93,6 +94,52 @@ def nearest_rotation(matrix: Float64[ndarray, "*batch 3 3"]) -> Rotation:
     left, _, right = np.linalg.svd(matrix)
     left[..., :, 2] *= np.sign(np.linalg.det(left @ right))[..., None]
     return left @ right
+
+
+def rotation_looking(
+    forward: Float64[ndarray, "*batch 3"], down: tuple[float, float, float] = (0.0, 1.0, 0.0)
+) -> Rotation:
+    """The camera that looks along `forward` with its x axis level: its y axis is as near to `down` as can be.
+
+    Where `forward` is along `down` the x axis is any that fits.
+    """
+    z = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
+    x = np.cross(np.broadcast_to(down, z.shape), z)
+    level = np.linalg.norm(x, axis=-1, keepdims=True)
+    other = np.cross(np.roll(z, 1, axis=-1), z)  # for a forward that says nothing of what is level
+    x = np.where(
+        level > 1e-9, x, np.where(np.abs(other).sum(-1, keepdims=True) > 1e-9, other, [1.0, 0.0, 0.0])
+    )
+    x = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.stack([x, np.cross(z, x), z], axis=-1)
+
+
+def angles_of(forward: Float64[ndarray, "*batch 3"]) -> tuple[ndarray, ndarray]:
+    """Yaw to the right and pitch upwards, radians, of directions of any length."""
+    x, y, z = np.moveaxis(forward, -1, 0)
+    return np.arctan2(x, z), np.arctan2(-y, np.hypot(x, z))
+
+
+def direction_of(yaw: ndarray | float, pitch: ndarray | float) -> Float64[ndarray, "*batch 3"]:
+    """The unit vector of a yaw to the right and a pitch upwards, radians."""
+    return np.stack([np.sin(yaw) * np.cos(pitch), -np.sin(pitch), np.cos(yaw) * np.cos(pitch)], axis=-1)
+
+
+def six_from_rotation(rotation: Rotation) -> Float64[ndarray, "*batch 6"]:
+    """The first two columns, which say all of a rotation without a jump (Zhou et al. 2019, §4.1)."""
+    return np.concatenate([rotation[..., 0], rotation[..., 1]], axis=-1)
+
+
+def rotation_from_six(six: Float64[ndarray, "*batch 6"]) -> Rotation:
+    """The rotation whose first two columns are nearest in the order of Gram and Schmidt.
+
+    The first column is kept in its direction; the second gives up what it shares with the first (Zhou et al.
+    2019, eq. 15). Columns that are 0 or along one another give numbers that are not finite.
+    """
+    x = six[..., :3] / np.linalg.norm(six[..., :3], axis=-1, keepdims=True)
+    y = six[..., 3:] - (x * six[..., 3:]).sum(-1, keepdims=True) * x
+    y = y / np.linalg.norm(y, axis=-1, keepdims=True)
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 
 def pose_of(rotation: Rotation, translation: Float64[ndarray, "*batch 3"]) -> Pose:

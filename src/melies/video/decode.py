@@ -134,6 +134,7 @@ _NEAR_S = 1e-6
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[ModuleType, Any, Any]]:
     av = require("av", extra="control", why="reading videos")
+    av.logging.set_libav_level(av.logging.ERROR)  # FFmpeg's advice on how a file was made helps nobody here
     try:
         container = av.open(str(path), options={"err_detect": "explode"})
     except (av.error.FFmpegError, OSError) as error:

@@ -1,0 +1,1 @@
+"""Recipes of camera paths: DIRECTOR in its three designs."""
