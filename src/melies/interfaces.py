@@ -11,6 +11,7 @@ Condition = Mapping[str, Tensor]
 `"text"` (b, l, d) token states with `"text_valid"` (b, l) bool (True = real token);
 `"class"` (b,) int64. `"present.text"`, `"present.class"` (b,) bool: False stands for the null
 condition, at the same shapes. A condition whose `present` entry is absent counts as present.
+For control branches `"hint"`, `"hint_encoded"` and `"hint_kind"`, as `melies.nn.control` says.
 """
 
 Noise = Callable[[int, Tensor], Tensor]
@@ -21,6 +22,9 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 AttentionEdit = Callable[[Tensor, Tensor, Tensor, str], Tensor | None]
 """`(query, key, value (b, h, l, d), name) → output or None`; None leaves that layer as it is."""
+
+Residuals = Callable[[Tensor, Tensor], Sequence[Tensor] | None]
+"""`(x, c_noise) → residuals or None`: what control branches add inside a network at one evaluation."""
 
 
 @runtime_checkable
@@ -195,7 +199,8 @@ class Metric(NamedTuple):
     name: str
     value: float
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
+    """None where neither is."""
     num_samples: int
     interval: tuple[float, float]
     """95 % interval, low then high."""

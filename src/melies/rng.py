@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from melies.interfaces import Noise
@@ -21,6 +22,11 @@ def generator_for(seed: int, *progress: int | str) -> torch.Generator:
     text = "/".join(str(part) for part in (seed, *progress))
     state = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
     return torch.Generator().manual_seed(state >> 1)  # manual_seed takes a signed 64-bit number
+
+
+def some_of(size: int, num: int, *, seed: int, name: str) -> Int64[Tensor, " k"]:
+    """`num` of `size` places without replacement, in random order; all of them where there are no more."""
+    return torch.randperm(size, generator=generator_for(seed, name))[:num]
 
 
 @contextlib.contextmanager

@@ -61,8 +61,69 @@ class Standardize:
         return x.new_tensor(self.mean).view(shape), x.new_tensor(self.std).view(shape)
 
 
-Transform = PixelRange | Standardize
-TRANSFORMS = {"PixelRange": PixelRange, "Standardize": Standardize}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandardizeSteps:
+    """A track (b, c, n) as its first frame and the steps between frames, each standardised per channel.
+
+    Steps may be bent before: asinh(step/knee) is the step itself where it is much smaller than the knee, and
+    its logarithm where it is much larger, so that a slow step and none at all stay apart beside fast ones.
+    """
+
+    start_mean: tuple[float, ...]
+    """One mean per channel of the first frame, in the units of the track."""
+    start_std: tuple[float, ...]
+    """Its standard deviation; above 0."""
+    step_mean: tuple[float, ...]
+    """One mean per channel of the steps, in units a frame."""
+    step_std: tuple[float, ...]
+    """Their standard deviation; above 0."""
+    knee: tuple[float, ...] = ()
+    """One size of step per channel at which they begin to bend, in units a frame, above 0; none: they do not.
+    The mean and standard deviation of steps are then those of bent ones."""
+
+    def __post_init__(self) -> None:
+        """Check the lengths and signs."""
+        parts = [self.start_mean, self.start_std, self.step_mean, self.step_std]
+        lengths = {len(part) for part in ([*parts, self.knee] if self.knee else parts)}
+        if len(lengths) > 1 or not all(x > 0 for x in (*self.start_std, *self.step_std, *self.knee)):
+            raise UserError(
+                "all must be of one length, and standard deviations and knees above 0",
+                where="StandardizeSteps",
+            )
+
+    def forward(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:
+        """Positions to standardised first frame and steps."""
+        start, step = self._parts()
+        steps = x.diff(dim=-1)
+        if self.knee:
+            steps = (steps / self._knee(x)).asinh()
+        return torch.cat([start.forward(x[..., :1]), step.forward(steps)], -1)
+
+    def inverse(self, z: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:
+        """Back to positions."""
+        start, step = self._parts()
+        steps = step.inverse(z[..., 1:])
+        if self.knee:
+            steps = steps.sinh() * self._knee(z)
+        return torch.cat([start.inverse(z[..., :1]), steps], -1).cumsum(-1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The map as JSON."""
+        names = ("start_mean", "start_std", "step_mean", "step_std", *(("knee",) if self.knee else ()))
+        return {"type": "StandardizeSteps", **{name: list(getattr(self, name)) for name in names}}
+
+    def _knee(self, x: Tensor) -> Tensor:
+        return x.new_tensor(self.knee)[:, None]
+
+    def _parts(self) -> tuple[Standardize, Standardize]:
+        return (
+            Standardize(mean=self.start_mean, std=self.start_std),
+            Standardize(mean=self.step_mean, std=self.step_std),
+        )
+
+
+Transform = PixelRange | Standardize | StandardizeSteps
+TRANSFORMS = {"PixelRange": PixelRange, "Standardize": Standardize, "StandardizeSteps": StandardizeSteps}
 
 
 def fit_standardize(x: Float[Tensor, "n c *shape"]) -> Standardize:

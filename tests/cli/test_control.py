@@ -104,3 +104,35 @@ def test_mistakes_are_one_sentence(run, folder, argv, said):
 def test_two_pictures_of_one_name_are_refused(run, folder):
     Image.new("RGB", (8, 8)).save(folder / "a/one.bmp")
     assert "would both become one.png" in run("control", "extract", "canny", str(folder), "--quiet").error
+
+
+def test_experiments_make_runs_and_a_page_and_are_not_begun_twice(run, monkeypatch):
+    """With runs that take no time."""
+    from melies.interfaces import Metric
+    from melies.recipes.control import STRICT, emoji
+    from melies.recipes.control.experiments import OF_PAIR
+    from melies.recipes.control.watch import WATCHED
+    from melies.report.record import record_run, write_record
+    from melies.training.log import Log
+
+    def train(config, job, *, captions_in):
+        with Log(job.out / WATCHED, samples_seen=-1) as log:
+            for watch in range(3):
+                log.write(samples_seen=64 * watch, fidelity=0.2 + 0.1 * watch)
+        own = "tuning the base and its hints" if config.tune_base else "control branch"
+        names = (f"{STRICT}, with control", f"seconds per step, {own}", f"memory of a step, {own}")
+        metrics = [Metric(name, 0.5, "", True, 2, (0.5, 0.5), 0) for name in names]
+        notes = {"config": config, OF_PAIR: [0.4, 0.6]}
+        record = record_run("control-emoji", metrics, data={}, command="", duration_s=1, notes=notes)
+        write_record(job.out / "record.json", record)
+
+    monkeypatch.setattr(emoji, "train_control", train)
+    asked = ("control", "experiments", "--only", "branch", "tuning", "--pairs", "50", "--out", "runs")
+    done = run(*asked, "--json", "--quiet")
+    assert done.code == 0
+    assert done.json["records"] == ["branch", "pairs-50", "tuning"]
+    assert Path(done.json["page"]).read_text().count("<img") == 2
+    again = run(*asked)
+    assert again.code == 2
+    assert "already holds branch, tuning, pairs-50; add --resume" in again.error
+    assert run(*asked, "--resume").code == 0

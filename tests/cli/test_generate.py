@@ -231,7 +231,7 @@ def test_ways_of_guiding_by_name(run, tiny_model):
         (["--guidance", "frequency"], "the guidance 'frequency' needs a parameter; give frequency:NUMBER"),
         (["--guidance", "rescaled:x"], "guidance rescaled:x: 'x' is not a number"),
         (["--guidance", "zero-star:1.5"], "whole steps, not 1.5"),
-        (["--guidance", "zero-star"], "ZeroStar does not fit the sampler 'dpmpp'; it fits euler, heun, ddim"),
+        (["--guidance", "zero-star"], "ZeroStar does not fit the sampler 'dpmpp'; it fits euler, ddim"),
         (["--guidance", "signed"], "needs something to avoid; add --negative"),
         (["--guidance", "autoguidance"], "'autoguidance' needs a weaker model; add --weak"),
         (["--weak", "emoji"], "a weaker model has no part in the guidance 'plain'; add --guidance autogui"),

@@ -15,14 +15,17 @@ from melies.errors import UserError
 from melies.optional import import_from
 
 FLAGS = {
-    "generate": "allow-download batch class classifier count eta from grid guidance init interval json mask"
-    " model negative out quiet sampler scale schedule seed steps strength weak",
+    "generate": "allow-download batch class classifier control control-guess control-interval control-model"
+    " control-scale control-window count eta from grid guidance init interval json mask model negative out"
+    " quiet sampler scale schedule seed steps strength weak",
     "recipes": "json quiet",
     "reconstruct": "batch class json out quiet",
     "interpolate": "batch class json mix model out quiet steps",
     "ladder": "budget count data features json out quiet resume rungs scale seed size steps weights",
     "claims": "json out quiet records",
     "control extract": "every json out quiet seed weights",
+    "control evaluate": "allow-download branch control-scales count crossed data features json judge model"
+    " out quiet scale seed steps",
     "guidance schedule": "as-scale as-written clock grid json omega out quiet remove sigma-max"
     " sigma-min steps",
     "guidance scales": "allow-download batch beside classes classifier count data features grid json judge"

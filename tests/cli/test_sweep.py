@@ -63,7 +63,9 @@ def test_a_search_is_shown_as_tables(run, tiny_model, photographs):
     found = done.json
     assert found["parameters"] == ["s"]
     assert found["out"] == "runs/search-pcs"
-    assert [Path(file).name for file in found["files"]] == ["search.json", "against-static.png"]
+    assert [Path(file).name for file in found["files"]] == [
+        *("search.json", "against-static.png", "record.json")
+    ]
     assert found["tuned"][0]["evaluations"] <= 400
 
 

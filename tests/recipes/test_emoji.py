@@ -21,8 +21,9 @@ from melies.interfaces import TextStates
 from melies.nn.transformer import TransformerConfig
 from melies.nn.unet import UNetConfig
 from melies.recipes import emoji
-from melies.recipes.emoji import EmojiConfig, caption_batches, caption_conditions, denoiser_loss
+from melies.recipes.emoji import EmojiConfig, caption_batches, denoiser_loss
 from melies.recipes.job import Job
+from melies.text.conditions import caption_conditions
 from melies.text.config import TextConfig
 from melies.text.learned import LearnedEncoder, build_vocabulary
 from melies.training.loop import TrainingConfig, train
@@ -102,7 +103,7 @@ def test_held_out_rows_never_reach_a_batch_and_captions_vary(config, pictures, m
     encoder = model.text_encoder
     training, unseen = everything.training(), everything.unseen()
     assert len(unseen) >= 2
-    x0 = emoji.encode_pictures(model, training, refit=False)
+    x0 = emoji.latents_of(model, training, refit=False)(torch.arange(len(training)), training.pixels)
     batch = batches(0, 960)
     distances = (batch["x0"][:, None] - x0).flatten(2).norm(dim=2)
     assert (distances.sort(1).values[:, 1] > 1e-3).all()  # latents tell all pictures apart
@@ -335,11 +336,17 @@ def test_states_of_a_frozen_encoder_are_made_once_and_kept_on_disk(config, tmp_p
     assert set(caption_conditions(learned, texts)(torch.tensor([2]))) == {"text_ids", "text_valid"}
 
 
+def empty_latents(chosen: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(chosen), 1, 1, 1)
+
+
 def test_a_frozen_encoder_conditions_the_batches(config, pictures):
     some = read_emoji(pictures, size=SIZE).training().subset(list(range(8)))
     captions = caption_table(some.rows)
     conditions = caption_conditions(Frozen(), captions.texts)
-    batch = caption_batches(config, some, torch.zeros(8, 1, 1, 1), captions, conditions)(0, 8)
+    batch = caption_batches(
+        config, some, lambda chosen, _: torch.zeros(len(chosen), 1, 1, 1), captions, conditions
+    )(0, 8)
     assert batch["text"].shape == (8, int(batch["text_valid"].sum(1).max()), 2)
 
 

@@ -99,3 +99,12 @@ def test_the_axis_is_logarithmic_beyond_a_factor_of_ten(tmp_path, decades, share
 
     top, middle, bottom = height(ends[0]), height(sum(ends) / 2), height(ends[1])
     assert (bottom - middle) / (bottom - top) == pytest.approx(share, abs=0.06)
+
+
+def test_a_place_that_is_marked_is_seen(tmp_path):
+    path = log(tmp_path / "log.jsonl", [{"samples_seen": i, "loss": 1.0 + i} for i in range(10)])
+    plain = np.asarray(curves_figure({"run": path}, width_px=300, height_px=200))
+    marked = np.asarray(curves_figure({"run": path}, marks={"jump": 4.5}, width_px=300, height_px=200))
+    columns = (plain != marked).any(-1).sum(0)
+    assert columns.max() > 60  # a dashed line from top to bottom
+    assert 100 < int(columns.argmax()) < 220  # in the middle

@@ -68,6 +68,18 @@ def test_bars_have_their_intervals():
     assert height((0.5, 1.5)) > 1.8 * height((0.8, 1.2)) > 0
 
 
+def test_a_bar_beyond_the_axis_says_how_high_it_is():
+    def drawn(high, top):
+        return np.asarray(bars_figure({"a": [1.0, high]}, ["p", "q"], y="", top=top))
+
+    plain, cut = (coloured(Image.fromarray(drawn(40.0, top)), BLUE, 5) for top in (None, 4.0))
+    left = [np.bincount(found[:, 1], minlength=640)[:320].max() for found in (plain, cut)]
+    assert left[1] > 5 * left[0]
+    same = drawn(40.0, 4.0) == drawn(70.0, 4.0)
+    assert not same.all()  # the number
+    assert same[100:].all()
+
+
 def test_a_map_has_a_colour_for_each_class_and_bounds_its_points():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2 * MANY_POINTS, 2))

@@ -286,3 +286,20 @@ def test_runs_of_several_precisions_in_one_process(tmp_path):
     for name in ("bf16", "fp32", "auto"):
         toy.run(tmp_path / name, num_samples=16, precision=name, loss=loss)
     assert seen[:2] == [True, False]
+
+
+def test_a_run_that_has_done_enough_ends_after_a_preview_and_stays_ended(tmp_path):
+    """Asked at the beginning and after each preview; the weights are those of a run of that length."""
+    asked = []
+
+    def enough() -> bool:
+        asked.append(True)
+        return len(asked) == 3
+
+    stopped = toy.run(tmp_path / "stopped", num_samples=640, preview_every=64, stop=enough, decay="constant")
+    whole = toy.run(tmp_path / "whole", num_samples=128, preview_every=64, decay="constant")
+    assert stopped.samples_seen == 128
+    assert same(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+    assert read_log(tmp_path / "stopped" / "log.jsonl")[-1]["samples_seen"] <= 128
+    again = toy.run(tmp_path / "stopped", resume=True, num_samples=640, stop=lambda: True, decay="constant")
+    assert again.samples_seen == whole.samples_seen == 128

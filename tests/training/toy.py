@@ -50,11 +50,11 @@ def calm_loss_fn(model, batch, rng):
     return (rebuilt - batch).square().mean(), {}
 
 
-def run(out: Path, *, resume: bool = False, loss=loss_fn, data=batches, **options) -> State:
+def run(out: Path, *, resume: bool = False, loss=loss_fn, data=batches, stop=None, **options) -> State:
     """Train the toy codec."""
     torch.manual_seed(0)
     objective = Objective("codec", lambda m: m.parameters(), loss)
-    return train(ImageCodec(CODEC), [objective], data, config(**options), out=out, resume=resume)
+    return train(ImageCodec(CODEC), [objective], data, config(**options), out=out, resume=resume, stop=stop)
 
 
 def run_halves(out: Path, **options) -> State:

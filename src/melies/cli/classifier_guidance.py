@@ -27,12 +27,13 @@ NEIGHBOURS = (
     " to what was trained on they are than real pictures that were not."
 )
 SCALES_EXAMPLES = (
-    "melies guidance scales --model runs/clothes --classifier runs/noisy/best --out runs/scales",
-    "melies guidance scales --model runs/clothes --classifier runs/noisy/best --classes boot --scales 0 2 5",
-    "melies guidance scales --model runs/clothes --classifier runs/noisy/best --beside 1 --count 500",
+    "melies guidance scales --out runs/scales",
+    "melies guidance scales --classes ankle-boot bag --scales 0 2 5 --beside 1 --count 500",
+    "melies guidance scales --model runs/clothes --classifier runs/noisy/best",
 )
 NEIGHBOURS_EXAMPLES = (
-    "melies guidance neighbours --model runs/clothes --classifier runs/noisy/best --scales 1 2.5",
+    "melies guidance neighbours --scales 1 2.5",
+    "melies guidance neighbours --model runs/clothes --classifier runs/noisy/best",
 )
 
 

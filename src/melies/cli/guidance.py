@@ -81,9 +81,9 @@ def schedule(argv: Sequence[str]) -> Answer:
     )
     if arguments.out is not None:
         from melies.files import write_bytes
-        from melies.images.pictures import png_bytes
+        from melies.report.png import png_bytes
 
-        write_bytes(arguments.out, png_bytes(schedules_figure({arguments.name: shown}), {}))
+        write_bytes(arguments.out, png_bytes(schedules_figure({arguments.name: shown})))
     rows = [
         (str(step), f"{weight:.4g}", f"{scale:.4g}")
         for step, (weight, scale) in enumerate(zip(shown.weights, shown.scales, strict=True), 1)

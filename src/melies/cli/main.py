@@ -63,8 +63,8 @@ def _run(argv: list[str], json: bool) -> int:
         return 0
     if first == "help":
         argv = [*argv[1:], "--help"]
-    if first in GROUPS and len(argv) == 2 and argv[1] in ("-h", "--help"):
-        print(help_text(first))
+    if " ".join(argv[:-1]) in GROUPS and argv[-1] in ("-h", "--help"):
+        print(help_text(" ".join(argv[:-1])))
         return 0
     verb, rest = find_verb(argv)
 
@@ -87,28 +87,37 @@ def _run(argv: list[str], json: bool) -> int:
 
 
 def find_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """The verb, of one word or two, that `argv` begins with, and what follows it.
+    """The verb, of one word or several, that `argv` begins with, and what follows it.
 
     Raises:
         UserError: If there is none of that name; the nearest is named.
     """
     first, rest = argv[0], list(argv[1:])
-    seconds = [name.split()[1] for name in VERBS if name.startswith(f"{first} ")]
-    if seconds and rest and not rest[0].startswith("-"):
-        pairs = [name for name in VERBS if name.startswith(f"{first} ")]
-        return choose(f"{first} {rest[0]}", pairs, "verb"), rest[1:]
-    if first in VERBS:
-        return first, rest
-    if seconds:
-        raise UserError(f"{first!r} needs a second word", remedy=f"Valid: {', '.join(seconds)}")
     names = list(dict.fromkeys(name.split()[0] for name in VERBS))
-    # `melies add` and `melies show` mean the two-word verbs.
-    pairs = {name.split()[1]: name for name in reversed(VERBS) if " " in name}
-    guess = first if first in pairs else None if nearest(first, names) else nearest(first, pairs)
-    if guess:
-        raise UserError(f"unknown verb {first!r}", remedy=f"did you mean {pairs[guess]!r}?")
-    choose(first, names, "verb")
-    raise AssertionError  # choose has raised
+    if first not in names:
+        # `melies add` and `melies show` mean the verbs that end so.
+        pairs = {name.split()[-1]: name for name in reversed(VERBS) if " " in name}
+        guess = first if first in pairs else None if nearest(first, names) else nearest(first, pairs)
+        if guess:
+            raise UserError(f"unknown verb {first!r}", remedy=f"did you mean {pairs[guess]!r}?")
+        choose(first, names, "verb")
+    found = first
+    while longer := _one_word_more(found):
+        if not rest or rest[0].startswith("-"):
+            break
+        found, rest = choose(f"{found} {rest[0]}", longer, "verb"), rest[1:]
+    if found not in VERBS:
+        following = ", ".join(name.split()[-1] for name in _one_word_more(found))
+        number = "second" if found == first else "third"
+        raise UserError(f"{found!r} needs a {number} word", remedy=f"Valid: {following}")
+    return found, rest
+
+
+def _one_word_more(words: str) -> dict[str, str]:
+    """The verbs, and beginnings of verbs, that go one word on; each under its own name."""
+    count = len(words.split()) + 1
+    longer = [" ".join(name.split()[:count]) for name in VERBS if name.startswith(f"{words} ")]
+    return {name: name for name in longer}
 
 
 def _options(argv: Sequence[str]) -> Iterator[str]:

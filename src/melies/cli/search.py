@@ -23,8 +23,9 @@ ABOUT = (
     "What is tuned: clamp-linear (its floor c), pcs (its power s), interval (its ends in σ), curve (a free"
     " curve through --knots numbers). The search halves: many candidates on few pictures, the better third on"
     " three times as many; then it steps from the best along one parameter at a time.\n\n"
-    "--out gets a line of JSON for each trial and test as soon as it is done, search.json and figures; with"
-    " --resume a search goes on, or gets a larger budget, more models or more steps, and asks nothing twice."
+    "--out gets a line of JSON for each trial and test as soon as it is done, search.json, figures and a"
+    " record; with --resume a search goes on, or gets a larger budget, more models or more steps, and asks"
+    " nothing twice."
 )
 EXAMPLES = (
     "melies guidance search --models emoji --family clamp-linear --scale 5 --budget 300000",

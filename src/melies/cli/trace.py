@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
+from melies.cli.asked import Asked
 from melies.cli.output import Answer, Output, place, table
 from melies.cli.read import bare_arg, read_arguments
-from melies.diffusion import GRIDS, METHODS, SAMPLERS, SCHEDULES
 from melies.images.settings import DrawSettings
 
 ABOUT = (
@@ -29,49 +29,13 @@ EXAMPLES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(Asked):
     """What to draw, how, and where to write."""
 
-    prompts: Annotated[Positional[tuple[str, ...]], bare_arg(metavar="PROMPT…")] = ()
-    """What to draw, in words."""
-    classes: Annotated[tuple[str, ...], bare_arg(name="class", metavar="NAME…")] = ()
-    """Classes to draw, for a model that has classes."""
-    negative: Annotated[str, bare_arg(metavar="WORDS")] = ""
-    """What the pictures should not be."""
     count: int = 2
     """Pictures per prompt."""
-    scale: float = 4.0
-    """Guidance scale, the mean over the run; 1 is off."""
-    guidance: Annotated[
-        str, arg(metavar="NAME[:PARAMETER]", help=f"The way of guiding: {', '.join(METHODS)}.")
-    ] = "plain"
-    schedule: Annotated[
-        str,
-        arg(
-            metavar="NAME[:PARAMETER]",
-            help=f"How guidance changes over the run, at the same mean: {', '.join(SCHEDULES)}.",
-        ),
-    ] = "static"
-    interval: Annotated[tuple[float, float] | None, bare_arg(metavar="LOW HIGH")] = None
-    """Noise levels σ between which guidance is on; the condition alone elsewhere."""
-    steps: int = 25
-    """Steps of the sampler."""
-    sampler: Annotated[
-        str, arg(metavar="NAME", help=f"How the noise is taken away: {', '.join(SAMPLERS)}.")
-    ] = "dpmpp"
-    grid: Annotated[
-        str, arg(metavar="NAME", help=f"How the noise levels are spaced: {', '.join(GRIDS)}.")
-    ] = "karras"
-    eta: float = 0.0
-    """Fresh noise of the sampler ddim: 0 none, 1 as much as ddpm."""
-    seed: int = 0
-    """Seed of the first picture of every prompt; the next has seed + 1."""
     model: Annotated[str, arg(metavar="MODEL")] = "emoji"
     """Name of a model (see `melies models`), or the path of a checkpoint."""
-    weak: Annotated[str | None, bare_arg(metavar="MODEL")] = None
-    """Weaker model of the same pictures, for --guidance autoguidance."""
-    classifier: Annotated[str | None, bare_arg(metavar="MODEL")] = None
-    """Classifier of noisy pictures, for --guidance classifier; there a --scale of 0 is off."""
     out: Annotated[Path, bare_arg(metavar="FOLDER")] = Path("out/trace")
     """Where the trace goes; one that is there is replaced."""
     allow_download: Annotated[bool, bare_arg()] = False

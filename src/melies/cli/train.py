@@ -30,7 +30,7 @@ class Train(Generic[Config]):
     """A run of one recipe."""
 
     data: Annotated[Path | None, bare_arg(metavar="PATH")] = None
-    """Pictures: a folder, a zip or hf:NAME; the recipe's own set where left out."""
+    """Pictures: a folder, a zip, shards-{0000..0009}.tar or hf:NAME; the recipe's own set where left out."""
     start_from: Annotated[str | None, bare_arg(name="from", metavar="MODEL")] = None
     """Name or checkpoint of a model whose weights to start from, to tune it on --data."""
     out: Annotated[Path | None, bare_arg(metavar="FOLDER")] = None

@@ -35,13 +35,13 @@ VERBS = {
     ),
     "guidance scales": Verb(
         "melies.cli.classifier_guidance:scales",
-        "--model M --classifier C",
+        "",
         "draw with more and more classifier guidance, and judge it",
     ),
     "guidance neighbours": Verb(
         "melies.cli.classifier_guidance:neighbours",
-        "--model M --classifier C",
-        "show what is drawn so beside the nearest training pictures",
+        "",
+        "show what a classifier guided beside the nearest training pictures",
     ),
     "guidance experiments": Verb(
         "melies.cli.experiments:experiments", "--model M", "make the tutorial's experiments with guidance"
@@ -58,6 +58,39 @@ VERBS = {
     "control extract": Verb(
         "melies.cli.control:extract", "KIND PATH", "take edges, depth, poses … from pictures or a video"
     ),
+    "control evaluate": Verb(
+        "melies.cli.control:evaluate",
+        "--branch B",
+        "measure how well pictures keep to hints, and their words",
+    ),
+    "control experiments": Verb(
+        "melies.cli.control:experiments", "", "train a control branch with parts changed, and compare"
+    ),
+    "camera generate": Verb(
+        "melies.cli.camera:generate", "PROMPT…", "draw camera paths from words, beside a character"
+    ),
+    "camera evaluate": Verb(
+        "melies.cli.camera:evaluate", "--model M", "measure a model of camera paths on held-out shots"
+    ),
+    "camera convert": Verb(
+        "melies.cli.camera_files:convert", "IN OUT", "camera paths from one format into another"
+    ),
+    "camera tag": Verb(
+        "melies.cli.camera_files:tag", "FILE", "say what a camera path does, in labels and in words"
+    ),
+    "camera search": Verb(
+        "melies.cli.camera_search:search", "WORDS PLACE…", "find the camera paths that do what words say"
+    ),
+    "camera view": Verb("melies.cli.camera_files:view", "FILE", "a page to look at a camera path with"),
+    "camera dataset build": Verb(
+        "melies.cli.camera_build:build", "VIDEO… --out FOLDER", "make a set of camera paths from videos"
+    ),
+    "camera dataset synthesize": Verb(
+        "melies.cli.camera_dataset:synthesize", "--out FOLDER", "make shots by rule, in the layout of E.T."
+    ),
+    "camera dataset stats": Verb(
+        "melies.cli.camera_dataset:stats", "FOLDER", "count the shots, frames and words of a set"
+    ),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),
@@ -68,15 +101,21 @@ VERBS = {
 }
 
 GROUPS = tuple(
-    dict.fromkeys(name.split()[0] for name in VERBS if " " in name and name.split()[0] not in VERBS)
+    dict.fromkeys(
+        words
+        for name in VERBS
+        for count in range(1, len(name.split()))
+        if (words := " ".join(name.split()[:count])) not in VERBS
+    )
 )
-"""First words that are no verb alone."""
+"""First words that are no verb by themselves."""
 
 EXAMPLES = (
     ('melies generate "a polar bear" "a mechanic, dark skin tone" --count 8', "a grid of pictures in out/"),
     ("melies generate --from out/a-polar-bear-0.png", "the same picture again"),
     ("melies train emoji --from emoji --data my-pictures.zip", "tune the shipped model on your pictures"),
     ("melies data show my-pictures.zip", "check pictures and captions first"),
+    ("melies ladder", "train every family, and compare them on a page"),
     ("melies doctor", "what works on this machine"),
 )
 
@@ -84,7 +123,9 @@ EXAMPLES = (
 def help_text(group: str = "") -> str:
     """What `melies --help` prints; with a group such as `data`, its verbs only."""
     verbs = [
-        (f"{name} {verb.usage}".strip(), verb.what) for name, verb in VERBS.items() if name.startswith(group)
+        (f"{name} {verb.usage}".strip(), verb.what)
+        for name, verb in VERBS.items()
+        if not group or name.startswith(f"{group} ")
     ]
     if group:
         return "\n".join([f"usage: melies {group} VERB …", "", "verbs", *_columns(verbs)])

@@ -50,6 +50,39 @@ RECIPES = {
         "emoji",
         "10 min",
     ),
+    "control-emoji": Recipe(
+        "melies.recipes.control.emoji:CONFIG", "hints that emoji keep to, beside the words", "emoji", "hours"
+    ),
+    "control-emoji-canny": Recipe(
+        "melies.recipes.control.emoji:CANNY", "the same for Canny edges alone", "emoji", "hours"
+    ),
+    "control-emoji-hough": Recipe(
+        "melies.recipes.control.emoji:HOUGH", "the same for straight lines alone", "emoji", "hours"
+    ),
+    "control-emoji-scribble": Recipe(
+        "melies.recipes.control.emoji:SCRIBBLE", "the same for drawings by hand alone", "emoji", "hours"
+    ),
+    "control-emoji-lineart": Recipe(
+        "melies.recipes.control.emoji:LINEART", "the same for line drawings alone", "emoji", "hours"
+    ),
+    "control-emoji-softedge": Recipe(
+        "melies.recipes.control.emoji:SOFTEDGE", "the same for soft edges alone", "emoji", "hours"
+    ),
+    "control-emoji-mask": Recipe(
+        "melies.recipes.control.emoji:MASK", "the same for masks alone", "emoji", "hours"
+    ),
+    "director": Recipe(
+        "melies.recipes.camera.director:CONFIG", "words and a character to a camera path", "", "hours"
+    ),
+    "director-in-context": Recipe(
+        "melies.recipes.camera.director:IN_CONTEXT", "the same, told as tokens before the frames", "", "hours"
+    ),
+    "director-modulated": Recipe(
+        "melies.recipes.camera.director:MODULATED", "the same, told as one vector", "", "hours"
+    ),
+    "clatr": Recipe(
+        "melies.recipes.camera.clatr:CONFIG", "one space for camera paths and sentences", "", "hours"
+    ),
     "fashion-mnist": Recipe(
         "melies.recipes.fashion_mnist:CONFIG", "ten classes to 28×28 grey pictures", "fashion-mnist", "hours"
     ),

@@ -54,7 +54,9 @@ class Job:
 
         if self.pictures is None:
             source = find_or_make(prepared, self.data, progress=self.progress)
-            return read_set(source, size=size, channels=channels, classes=classes, progress=self.progress)
+            return read_set(
+                source, size=size, channels=channels, classes=classes, progress=self.progress, say=self.say
+            )
         if classes:
             check_classes(self.pictures, prepared)
         if tuple(self.pictures.pixels.shape[1:]) != (channels, size, size):

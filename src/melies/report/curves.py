@@ -21,6 +21,7 @@ def curves_figure(
     *,
     value: str = "loss",
     along: str = "samples_seen",
+    marks: Mapping[str, float] | None = None,
     width_px: int = 960,
     height_px: int = 540,
 ) -> Image.Image:
@@ -32,6 +33,7 @@ def curves_figure(
         logs: Name of each run and its JSONL log, one object per line.
         value: Key of the number to draw.
         along: Key of the number on the horizontal axis.
+        marks: Places on the horizontal axis, by the words that are written there.
         width_px: Width of the figure.
         height_px: Height of the figure.
 
@@ -51,6 +53,11 @@ def curves_figure(
             spans += [smooth.min(), smooth.max()]
         if min(spans) > 0 and max(spans) > 10 * min(spans):
             axes.set_yscale("log")
+        for words, place in (marks or {}).items():
+            axes.axvline(place, color="0.4", linestyle="--", linewidth=1)
+            axes.annotate(
+                words, (place, 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="bottom"
+            )
         axes.set_xlabel(along.replace("_", " "))
         axes.set_ylabel(value.replace("_", " "))
         axes.legend(frameon=False)

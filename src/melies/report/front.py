@@ -9,6 +9,9 @@ from melies.report.plot import draw_axes
 
 Interval = tuple[float, float]
 
+CROSSED = 16
+"""Most points that are crossed by their intervals."""
+
 
 class Point(NamedTuple):
     """One point with its intervals."""
@@ -33,6 +36,8 @@ def front_figure(
     height_px: int = 480,
 ) -> Image.Image:
     """One line per group through its points, crossed by their intervals; those on the front are ringed.
+
+    Of more than `CROSSED` points the crosses would hide the points: the legend says how wide they are.
 
     Args:
         groups: Points by the name that the legend gives, in the order in which they are joined.
@@ -62,9 +67,10 @@ def front_figure(
                 **look,
             )
             for point in group:
-                faint = {"color": look["color"], "alpha": 0.35, "linewidth": 1}
-                axes.hlines(point.y, *point.x_interval, **faint)
-                axes.vlines(point.x, *point.y_interval, **faint)
+                if len(points) <= CROSSED:
+                    faint = {"color": look["color"], "alpha": 0.35, "linewidth": 1}
+                    axes.hlines(point.y, *point.x_interval, **faint)
+                    axes.vlines(point.x, *point.y_interval, **faint)
                 if point.label:
                     at = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": "x-small"}
                     axes.annotate(point.label, (point.x, point.y), color=look["color"], **at)
@@ -83,6 +89,18 @@ def front_figure(
             getattr(axes, f"set_{name}scale")("log")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+        crossed = len(points) <= CROSSED
+        title = None if crossed else "95 % intervals, on average\n" + _wide(points)
+        place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        axes.legend(frameon=False, fontsize="x-small", title=title, title_fontsize="x-small", **place)
 
     return draw_axes(paint, width_px=width_px, height_px=height_px)
+
+
+def _wide(points: Sequence[Point]) -> str:
+    """How far intervals reach to either side, on average."""
+    across, up = (
+        sum(high - low for low, high in intervals) / (2 * len(points))
+        for intervals in ([point.x_interval for point in points], [point.y_interval for point in points])
+    )
+    return f"±{across:.2g} across, ±{up:.2g} up"

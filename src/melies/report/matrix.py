@@ -1,5 +1,6 @@
 """Numbers of rows against columns, as coloured cells."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy as np
 from PIL import Image
 
 from melies.report.plot import draw_axes
+
+CHARACTER_PX = 8
+"""Width of a character of the title, with room to spare."""
 
 
 def matrix_figure(
@@ -51,7 +55,7 @@ def matrix_figure(
         axes.set_yticks(range(len(rows)), rows)
         axes.set_xlabel(column_title)
         axes.set_ylabel(row_title)
-        axes.set_title(title, fontsize="medium")
+        axes.figure.suptitle(textwrap.fill(title, width // CHARACTER_PX), fontsize="medium")
 
     width, height = 260 + 170 * len(columns), 160 + 60 * len(rows)
     return draw_axes(paint, width_px=width, height_px=height)

@@ -23,14 +23,21 @@ class Line(NamedTuple):
 
 def draw_axes(paint: Callable[[Any], None], *, width_px: int = 640, height_px: int = 400) -> Image.Image:
     """One plot: `paint` gets matplotlib's axes; what it drew comes back as a picture."""
+    return draw_beside([paint], width_px=width_px, height_px=height_px)
+
+
+def draw_beside(
+    paints: Sequence[Callable[[Any], None]], *, width_px: int = 640, height_px: int = 400
+) -> Image.Image:
+    """Plots side by side: each of `paints` gets axes of its own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_px / 100, height_px / 100), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    paint(axes)
+    for axes, paint in zip(figure.subplots(1, len(paints), squeeze=False)[0], paints, strict=True):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        paint(axes)
     target = io.BytesIO()
     FigureCanvasAgg(figure).print_png(target)
     return Image.open(target).convert("RGB")
@@ -87,6 +94,7 @@ def bars_figure(
     y: str,
     intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     level: float | None = None,
+    top: float | None = None,
     width_px: int = 640,
     height_px: int = 400,
 ) -> Image.Image:
@@ -98,6 +106,7 @@ def bars_figure(
         y: Title of the vertical axis.
         intervals: Low and high ends by the same names, one pair for each label.
         level: A height that is marked by a line.
+        top: Where the axis ends; a bar that is higher says how high beside its end.
         width_px: Width of the figure.
         height_px: Height of the figure.
 
@@ -114,8 +123,14 @@ def bars_figure(
             axes.bar(left, heights, width, color=f"C{number % 10}", label=name)
             if intervals is not None:
                 axes.vlines(left, *zip(*intervals[name], strict=True), color="black", linewidth=1)
+            for at, height in zip(left, heights, strict=True):
+                if top is not None and height > top:
+                    beside = {"xytext": (-4, -1), "textcoords": "offset points", "ha": "right", "va": "top"}
+                    axes.annotate(f"{height:.2g} ↑", (at, top), fontsize="small", **beside)
         if level is not None:
             axes.axhline(level, color="grey", linestyle="--", linewidth=1)
+        if top is not None:
+            axes.set_ylim(top=top)
         slanted = {"rotation": 40, "ha": "right"} if max(map(len, labels)) > 3 else {}
         axes.set_xticks(range(len(labels)), labels, **slanted)
         axes.set_ylabel(y)

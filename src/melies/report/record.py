@@ -165,7 +165,7 @@ def read_record(path: str | Path) -> Record:
 
 def _read_metric(entry: Any, where: str) -> Metric:
     number = (int, float)
-    types = dict.fromkeys(("name", "unit"), str) | {"value": number, "higher_is_better": bool}
+    types = dict.fromkeys(("name", "unit"), str) | {"value": number, "higher_is_better": bool | None}
     types |= {"num_samples": int, "interval": list, "seed": int}
     if not isinstance(entry, dict) or set(entry) != set(Metric._fields):
         raise UserError(f"a metric has exactly the fields {', '.join(Metric._fields)}", where=where)

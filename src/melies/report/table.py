@@ -31,6 +31,10 @@ _END = re.compile(r"\s*<!--\s*end\s*-->\s*")
 _FENCE = re.compile(r"\s*(```|~~~)")
 
 
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+"""After the name of a metric: which way is better."""
+
+
 class Cells(NamedTuple):
     """A table before its rendering."""
 
@@ -62,8 +66,7 @@ def comparison_cells(records: Sequence[Record], metrics: Sequence[str]) -> Cells
         found = [metric for record in records for metric in record.metrics if metric.name == name]
         if not found:
             raise UserError(f"no record has a metric called {name!r}", where="table")
-        unit = _unit(found[0])
-        header.append(_titled(found[0]) + (f" ({unit})" if unit else ""))
+        header.append(column_title(found[0]))
         columns.append(name)
     rows = []
     for record in records:
@@ -73,6 +76,12 @@ def comparison_cells(records: Sequence[Record], metrics: Sequence[str]) -> Cells
         counts = " to ".join(f"{size:,}" for size in (sizes[:1] + sizes[1:][-1:])) or "–"
         rows.append([record.name, *(_cell(metric) for metric in shown), counts])
     return Cells([*header, "n"], rows)
+
+
+def column_title(metric: Metric, name: str = "") -> str:
+    """What the column of a metric is headed by: its name, or another, which way is better, and its unit."""
+    unit = _unit(metric)
+    return f"{name or metric.name}{ARROWS[metric.higher_is_better]}" + (f" ({unit})" if unit else "")
 
 
 def training_cells(records: Sequence[Record]) -> Cells:
@@ -248,7 +257,7 @@ def _cores(count: int) -> str:
 
 
 def _titled(metric: Metric) -> str:
-    return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
+    return f"{metric.name}{ARROWS[metric.higher_is_better]}"
 
 
 def _unit(metric: Metric) -> str:

@@ -114,6 +114,7 @@ def train(
     resume: bool = False,
     provenance: Mapping[str, Any] | None = None,
     preview: Preview | None = None,
+    stop: Callable[[], bool] | None = None,
     progress: Progress = silent,
 ) -> State:
     """Train until `config.num_samples` were seen, writing checkpoints and a log into `out`.
@@ -130,6 +131,7 @@ def train(
             before its first.
         provenance: Written into every checkpoint beside seed, commit, versions, hardware and progress.
         preview: Draws pictures with the averaged weights now and then.
+        stop: Asked at the beginning and after each preview whether the run has done enough.
         progress: Shows how far the run is.
 
     Raises:
@@ -183,25 +185,41 @@ def train(
     told = progress if accelerator.is_main_process else silent
     bar = told("training", total=config.num_samples, unit="samples", done=state.samples_seen)
     with bar as track, log or contextlib.nullcontext():
-        while state.samples_seen < config.num_samples:
+        finished = state.samples_seen >= config.num_samples or _enough(stop, accelerator)
+        while not finished:
             before, started = state.samples_seen, time.perf_counter()
             scalars = loop.step()
             state.seconds += time.perf_counter() - started
             track.advance(config.batch_size, **scalars)
-            if log is None:
-                continue
             finished = state.samples_seen >= config.num_samples
-            if _passed(before, state.samples_seen, config.log_every) or finished:
+            shown = _passed(before, state.samples_seen, config.preview_every) or finished
+            if log and (_passed(before, state.samples_seen, config.log_every) or finished):
                 log.write(samples_seen=state.samples_seen, seconds=round(state.seconds, 2), **scalars)
-            if preview and (_passed(before, state.samples_seen, config.preview_every) or finished):
+            if log and preview and shown:
                 (out / "preview").mkdir(exist_ok=True)
                 with torch.no_grad():
                     preview(state.ema.model, out / "preview", state.samples_seen)
+            if shown and not finished:
+                finished = _enough(stop, accelerator)
+            if log is None:
+                continue
             if finished or time.monotonic() - saved_at > config.checkpoint_every_s:
                 save()
                 saved_at = time.monotonic()
     accelerator.wait_for_everyone()
     return state
+
+
+def _enough(stop: Callable[[], bool] | None, accelerator) -> bool:
+    """What `stop` says on the main process, on every one."""
+    if stop is None:
+        return False
+    said = [accelerator.is_main_process and stop()]
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(said)
+    return bool(said[0])
 
 
 def begun_run(out: Path, *, resume: bool) -> Path | None:
@@ -225,7 +243,10 @@ class _Loop:
         self.state, self.objectives, self.batches = state, objectives, batches
         self.config, self.accelerator, self.wrapped = config, accelerator, wrapped
         self.autocast = partial(
-            torch.autocast, accelerator.device.type, torch.bfloat16, enabled=_half(config.precision)
+            torch.autocast,
+            accelerator.device.type,
+            torch.bfloat16,
+            enabled=in_half_precision(config.precision),
         )
         self.share = config.batch_size // accelerator.num_processes
 
@@ -315,7 +336,8 @@ class _Loop:
         )
 
 
-def _half(precision: str) -> bool:
+def in_half_precision(precision: str) -> bool:
+    """Whether a run of that precision computes in bf16."""
     return precision == "bf16" or (precision == "auto" and computes_in_bf16())
 
 
