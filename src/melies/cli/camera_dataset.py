@@ -1,14 +1,18 @@
 """`melies camera dataset`: sets of camera paths with their characters and captions."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from tyro.conf import Positional, arg
 
 from melies.cli.output import Answer, Output, place, table
 from melies.cli.read import bare_arg, read_arguments
+from melies.machine import command_line
+
+Settings = TypeVar("Settings")
 
 MADE = (
     "Make shots by rule, with exactly known motions, in the folders of the data set E.T.: traj, char, their"
@@ -24,6 +28,16 @@ COUNTED_BY = (
     "melies camera dataset stats et-made",
     "melies camera dataset stats et-made --split pure_test --json",
     "melies camera dataset stats HumanML3D --split train",
+)
+SCORED = (
+    "Make shots by rule, spoil them as a reconstruction from pictures does (windows of other scales and"
+    " origins, noise, jumps, frames without a character), bring them back as `camera dataset build` does, and"
+    " compare with what they were: frames kept, trajectory error, and tags as the truth has them. The same of"
+    " shots that nothing is wrong with, and without smoothing."
+)
+SCORED_BY = (
+    "melies camera dataset score",
+    "melies camera dataset score --spoiling.jitter 0.01 --cleaning.measurement-std 4",
 )
 
 
@@ -51,6 +65,16 @@ class Stats:
     output: Annotated[Output, arg(name="")] = Output()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Score(Generic[Settings]):
+    """What to score, and where to write."""
+
+    settings: Annotated[Settings, arg(name="")]
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("out/camera-pipeline")
+    """Where the record goes."""
+    output: Annotated[Output, arg(name="")] = Output()
+
+
 def synthesize(argv: Sequence[str]) -> Answer:
     """Read the arguments and make the shots."""
     from melies.camera.dataset import synthesize_set
@@ -70,6 +94,27 @@ def stats(argv: Sequence[str]) -> Answer:
 
     arguments = read_arguments(Stats, argv, verb="camera dataset stats", about=COUNTED, examples=COUNTED_BY)
     return set_answer(arguments.folder, asdict(count_any(arguments.folder, arguments.split)), asked=True)
+
+
+def score(argv: Sequence[str]) -> Answer:
+    """Read the arguments and score."""
+    from melies.recipes.camera.pipeline import PipelineScore, score_pipeline
+    from melies.report.table import metric_cells
+
+    arguments = read_arguments(
+        Score[PipelineScore], argv, verb="camera dataset score", about=SCORED, examples=SCORED_BY
+    )
+    record = score_pipeline(
+        arguments.settings,
+        arguments.out,
+        command=command_line(sys.argv),
+        progress=arguments.output.progress,
+    )
+    cells = metric_cells([record])
+    return Answer(
+        data={"out": arguments.out, "metrics": [metric._asdict() for metric in record.metrics]},
+        show=[table(cells.header, cells.rows), "", f"{record.name}, written to {place(arguments.out)}"],
+    )
 
 
 def set_answer(folder: Path, found: dict, *, asked: bool) -> Answer:

@@ -91,6 +91,9 @@ VERBS = {
     "camera dataset stats": Verb(
         "melies.cli.camera_dataset:stats", "FOLDER", "count the shots, frames and words of a set"
     ),
+    "camera dataset score": Verb(
+        "melies.cli.camera_dataset:score", "", "how much of spoiled shots the builder brings back"
+    ),
     "claims": Verb("melies.cli.claims:claims", "[PART]", "hold the tutorial's sentences against the records"),
     "data prepare": Verb("melies.cli.data:prepare", "SET", "make one of the data sets that melies knows"),
     "data show": Verb("melies.cli.data:show", "PATH", "check a set of pictures and say what is in it"),
