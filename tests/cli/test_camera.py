@@ -37,7 +37,7 @@ def test_paths_are_drawn_as_files(run, models):
     path = read_path(models / takes[0]["path"], FORMATS["kitti"])
     assert len(path) == 40
     assert (models / takes[0]["picture"]).read_bytes().startswith(b"\x89PNG")
-    told = json.loads((models / "out/camera/left-4.json").read_text())
+    told = json.loads((models / "out/camera/left-4.settings.json").read_text())
     assert (told["prompt"], told["seed"], told["settings"]["character"]) == ("left!", 4, "walk-right")
     assert (models / "out/camera/left-4.character.csv").read_text().count("\n") == 41
 
@@ -60,6 +60,23 @@ def test_nothing_is_overwritten_and_the_same_seed_is_the_same_path(run, models):
     assert (models / first).read_text() == (models / second).read_text()
 
 
+def test_a_named_file_is_written_and_says_its_format(run, models):
+    words = ("camera", "generate", "left", "--model", "director", "--frames", "12", "--steps", "2")
+    done = run(*words, "--out", "shots/one.usda", "--json")
+    assert [take["path"] for take in done.json["takes"]] == ["shots/one.usda"]
+    assert len(read_path(models / "shots/one.usda", FORMATS["usd"])) == 12
+    assert {file.name for file in (models / "shots").iterdir()} == {
+        *("one.usda", "one.png", "one.character.csv", "one.settings.json")
+    }
+    again = run(*words, "--out", "shots/one.usda")
+    assert again.code == 2
+    assert "--overwrite" in again.err
+    assert run(*words, "--out", "shots/one.usda", "--overwrite").code == 0
+    several = run(*words, "--out", "shots/two.json", "--count", "2", "--format", "nerfstudio", "--json")
+    assert [take["path"] for take in several.json["takes"]] == ["shots/two-1.json", "shots/two-2.json"]
+    assert len(read_path(models / "shots/two-2.json", FORMATS["nerfstudio"])) == 12
+
+
 def test_a_shot_is_held_to_what_was_asked_for_and_may_be_long(run, models):
     words = ("camera", "generate", "The camera trucks right", "--model", "director", "--steps", "2")
     held = ("--start=0,-0.3,-4,10,0", "--end=-1,-0.3,-2", "--key", "100=-0.5,0,-3", "--margin", "0.05")
@@ -72,7 +89,7 @@ def test_a_shot_is_held_to_what_was_asked_for_and_may_be_long(run, models):
         assert path.position[frame] == pytest.approx(position, abs=1e-5)
     yaw = np.arctan2(path.world_from_camera[0, 0, 2], path.world_from_camera[0, 2, 2])
     assert np.rad2deg(yaw) == pytest.approx(10, abs=1e-3)
-    told = json.loads((models / take["path"]).with_suffix(".json").read_text())
+    told = json.loads((models / take["path"]).with_suffix(".settings.json").read_text())
     assert told["settings"]["end"] == "-1,-0.3,-2"
 
 
@@ -93,6 +110,8 @@ def test_a_shot_is_held_to_what_was_asked_for_and_may_be_long(run, models):
         (("left", "--character", "walk-rigt"), "walk-right"),
         (("left", "--character", "none.npy"), "none.npy"),
         (("left", "--format", "kity"), "kitti"),
+        (("left", "--out", "shot.ply"), ".ply is no format that is known"),
+        (("left", "--format", "slahmr"), "only read"),
         (("left", "--model", "clatr"), "not a model of camera paths"),
     ],
 )

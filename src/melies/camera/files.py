@@ -15,7 +15,7 @@ from tyro.conf import arg
 from melies import checkpoint
 from melies.camera.character import find_character
 from melies.camera.constraint import Constraint, read_key
-from melies.camera.formats import write_path
+from melies.camera.formats import FORMATS, Format, format_for, write_as
 from melies.camera.framing import ASPECT, FOCAL, in_view
 from melies.camera.labels import camera_name
 from melies.camera.model import CameraDiffusion
@@ -26,7 +26,7 @@ from melies.camera.tag import find_segments, tag_camera
 from melies.config import check_positive, check_range, to_json
 from melies.diffusion import METHODS, SCHEDULES
 from melies.diffusion.guidance.methods import guidance_of
-from melies.errors import UserError
+from melies.errors import UserError, choose
 from melies.files import write_bytes, write_text
 from melies.progress import Progress, silent
 from melies.report.png import png_bytes
@@ -78,8 +78,8 @@ class PathSettings:
     """How tall the character is at first, in heights of the picture."""
     speed: float = 1.0
     """How fast the camera moves, as multiples of what is drawn."""
-    format: Annotated[str, arg(metavar="NAME")] = "kitti"
-    """What the paths are written as."""
+    format: Annotated[str | None, arg(metavar="NAME")] = None
+    """What the paths are written as, if the name of the file does not say it; kitti in a folder."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -115,18 +115,36 @@ def generate_paths(
     settings: PathSettings,
     out: Path,
     *,
+    overwrite: bool = False,
     allow_download: bool = False,
     progress: Progress = silent,
     say: Callable[[str], None] = print,
 ) -> PathsReport:
-    """Draw every take, and write its path, its picture and its settings into `out`.
+    """Draw every take, and write its path, its picture and its settings.
+
+    Args:
+        prompts: What the camera does; takes of each.
+        settings: How paths are drawn.
+        out: A folder, whose files are named by what was asked for and never overwritten; or with the suffix
+            of a format the file itself, numbered from 1 where there are several takes.
+        overwrite: Whether that file may be there already.
+        allow_download: Whether the text encoder's weights may be fetched.
+        progress: Shows the progress of the paths.
+        say: Told what is loaded.
 
     Raises:
-        UserError: If there is no prompt, the model or the character is not found, or the path would be longer
-            than the model knows.
+        UserError: If there is no prompt, the model or the character is not found, the path would be longer
+            than the model knows, or the file is there already.
     """
     if not prompts:
         raise UserError("say what the camera does", remedy='as in "The camera trucks right"')
+    kind = FORMATS["kitti"] if settings.format is None else choose(settings.format, FORMATS, "format")
+    stems = None
+    if out.suffix and not out.is_dir():
+        kind = format_for(out, settings.format)
+        stems = _stems(out, kind, len(prompts) * settings.count, overwrite=overwrite)
+    if not kind.write:
+        raise UserError("this format is only read", where=settings.format or str(out))
     model = checkpoint.load(settings.model).model
     if not isinstance(model, CameraDiffusion):
         raise UserError("not a model of camera paths", where=settings.model)
@@ -147,10 +165,10 @@ def generate_paths(
         seeds=seeds,
         progress=progress,
     )
-    takes = [
-        _write(out, settings, model, prompt, seed, path, track)
-        for prompt, seed, path in zip(every, seeds, paths, strict=True)
-    ]
+    takes = []
+    for index, (prompt, seed, path) in enumerate(zip(every, seeds, paths, strict=True)):
+        stem = _fresh(out, prompt, seed) if stems is None else stems[index]
+        takes.append(_write(stem, kind, settings, model, prompt, seed, path, track))
     return PathsReport(takes=tuple(takes), seconds=time.perf_counter() - began)
 
 
@@ -172,7 +190,8 @@ def _constraint(settings: PathSettings, frames: int) -> Constraint:
 
 
 def _write(
-    out: Path,
+    stem: Path,
+    kind: Format,
     settings: PathSettings,
     model: CameraDiffusion,
     prompt: str,
@@ -182,24 +201,38 @@ def _write(
 ) -> Take:
     lens = np.tile([FOCAL / ASPECT, FOCAL, 0.5, 0.5], (len(poses), 1))
     path = at_frame_rate(poses, model.config.fps, lens=lens, aspect=ASPECT)
-    slug = re.sub("[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "path"
-    stem = _fresh(out, f"{slug}-{seed}")
-    file = write_path(path, out / stem, settings.format)
-    picture = out / f"{stem}.png"
+    file = write_as(path, stem.with_name(stem.name + kind.suffix), kind)
+    picture = stem.with_name(f"{stem.name}.png")
     write_bytes(picture, png_bytes(path_picture(poses, track, title=prompt)))
     np_track = "\n".join(",".join(f"{x:.6f}" for x in row) for row in track)
-    write_text(out / f"{stem}.character.csv", f"x,y,z\n{np_track}\n")
+    write_text(stem.with_name(f"{stem.name}.character.csv"), f"x,y,z\n{np_track}\n")
     told = {"prompt": prompt, "seed": seed, "settings": to_json(settings), "frames": len(poses)}
-    write_text(out / f"{stem}.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    write_text(
+        stem.with_name(f"{stem.name}.settings.json"), json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    )
     segments = find_segments(tag_camera(poses, model.config.fps)) if len(poses) > 1 else []
     tags = ", ".join(f"{camera_name(one.label)} {one.start}–{one.end}" for one in segments)
     return Take(prompt, seed, file, picture, tags, float(1 - in_view(poses, track).mean()))
 
 
-def _fresh(out: Path, stem: str) -> str:
-    """A name that no file there begins with."""
-    number, name = 1, stem
+def _fresh(out: Path, prompt: str, seed: int) -> Path:
+    """A name of what was asked for that no file there begins with."""
+    slug = re.sub("[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "path"
+    number, name = 1, f"{slug}-{seed}"
     while any(out.glob(f"{name}.*")):
         number += 1
-        name = f"{stem}-{number}"
-    return name
+        name = f"{slug}-{seed}-{number}"
+    return out / name
+
+
+def _stems(file: Path, kind: Format, count: int, *, overwrite: bool) -> list[Path]:
+    """The names of the takes without their suffix: the file's own, and numbers where there are several."""
+    stem = file.with_suffix("")
+    stems = [stem] if count == 1 else [stem.with_name(f"{stem.name}-{take + 1}") for take in range(count)]
+    for one in stems:
+        target = one.with_name(one.name + kind.suffix)
+        if target.exists() and not overwrite:
+            raise UserError(
+                "is there already", where=str(target), remedy="add --overwrite, or give another name"
+            )
+    return stems

@@ -21,9 +21,11 @@ DRAWN = (
     " z forward; .bvh, whose root it is; .gltf or .glb, whose first node that moves it is, or the one that is"
     " named, as in actor.glb#Hips.\n\nPoses given with --start, --end and --key hold exactly, and the rest of"
     " the path is drawn to fit them. Write them with =, as numbers may begin with a minus.\n\n--out gets for"
-    " each take a path, a picture of it from above and from the side, and what was asked for."
+    " each take a path, a picture of it from above and from the side, and what was asked for. Its formats"
+    " are those of `melies camera convert`."
 )
 DRAWN_BY = (
+    'melies camera generate "The camera trucks right and pushes in" --character walk-right --out shot.usda',
     'melies camera generate "The camera trucks right" --model runs/director --character walk-right',
     'melies camera generate "The camera pushes in once the character stops" --model runs/director'
     " --character walk-then-stop --count 4 --seed 3",
@@ -50,8 +52,11 @@ class Generate(Generic[Settings]):
     prompts: Annotated[Positional[tuple[str, ...]], bare_arg(metavar="PROMPT…")] = ()
     """What the camera does, in words; takes of each."""
     settings: Annotated[Settings, arg(name="")]
-    out: Annotated[Path, arg(metavar="FOLDER")] = Path("out/camera")
-    """Where the paths go; nothing there is overwritten."""
+    out: Annotated[Path, arg(metavar="FOLDER|FILE")] = Path("out/camera")
+    """A folder for the takes, in which nothing is overwritten, or a file such as shot.usda, whose suffix says
+    the format."""
+    overwrite: Annotated[bool, bare_arg()] = False
+    """Whether that file may be there already."""
     allow_download: Annotated[bool, bare_arg()] = False
     """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
     output: Annotated[Output, arg(name="")] = Output()
@@ -81,6 +86,7 @@ def generate(argv: Sequence[str]) -> Answer:
         arguments.prompts,
         arguments.settings,
         arguments.out,
+        overwrite=arguments.overwrite,
         allow_download=arguments.allow_download,
         progress=arguments.output.progress,
         say=arguments.output.say,
@@ -96,7 +102,7 @@ def generate(argv: Sequence[str]) -> Answer:
                 ],
             ),
             "",
-            f"{len(report.takes)} paths in {place(arguments.out)} ({report.seconds:.1f} s)",
+            f"{len(report.takes)} paths in {place(report.takes[0].path.parent)} ({report.seconds:.1f} s)",
         ],
         asked=False,
     )
