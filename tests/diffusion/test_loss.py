@@ -11,12 +11,14 @@ from melies.diffusion.loss import (
     discrete,
     drop_condition,
     edm,
+    flow,
     log_normal,
     log_uniform,
     min_snr,
     simple,
 )
 from melies.diffusion.precondition import edm as preconditioning
+from melies.diffusion.precondition import flow as flow_preconditioning
 from melies.diffusion.precondition import per_sample
 from melies.errors import UserError
 
@@ -53,6 +55,19 @@ def test_edm_is_the_squared_error_of_the_network(levels, sigma_data):
         return (x0 - per_sample(c.c_skip, x) * x) / per_sample(c.c_out, x)
 
     torch.testing.assert_close(found, (output(predicted) - output(x0)).square().flatten(1).mean(1))
+
+
+@given(levels=LEVELS, sigma_data=st.floats(0.1, 10))
+def test_flow_is_the_squared_error_of_the_velocity(levels, sigma_data):
+    sigma, x0, epsilon, predicted = setting(levels)
+    x = x0 + per_sample(sigma, x0) * epsilon
+    found = flow(sigma, sigma_data=sigma_data) * (predicted - x0).square().flatten(1).mean(1)
+    c = flow_preconditioning(sigma, sigma_data)
+
+    def velocity(x0):
+        return (x0 - per_sample(c.c_skip, x) * x) / per_sample(c.c_out, x)
+
+    torch.testing.assert_close(found, (velocity(predicted) - velocity(x0)).square().flatten(1).mean(1))
 
 
 @given(levels=LEVELS, gamma=st.floats(0.1, 20))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from melies.diffusion.precondition import Preconditioned, edm, per_sample
+from melies.diffusion.precondition import Preconditioned, edm, flow, per_sample
 from melies.interfaces import Denoiser
 
 LEVELS = st.floats(1e-3, 1e3)
@@ -30,6 +30,19 @@ def test_network_input_and_target_have_unit_variance(sigma, sigma_data):
     of_target = ((1 - c.c_skip) ** 2 * sigma_data**2 + c.c_skip**2 * sigma**2) / c.c_out**2
     assert of_input.item() == pytest.approx(1, rel=1e-9)
     assert of_target.item() == pytest.approx(1, rel=1e-9)
+
+
+@given(sigma=LEVELS, sigma_data=st.floats(0.05, 20))
+def test_flow_sees_the_straight_way_and_predicts_its_velocity(sigma, sigma_data):
+    """At unit variance: (1 − t)·x0 + t·ε in, ε − x0 out, and x0 comes back."""
+    x0, epsilon = 1.3 * sigma_data, -0.4
+    c = flow(torch.tensor([sigma], dtype=torch.float64), sigma_data)
+    t = c.c_noise.item()
+    x = x0 + sigma * epsilon
+    assert t == pytest.approx(sigma / sigma_data / (1 + sigma / sigma_data), rel=1e-9)
+    assert c.c_in.item() * x == pytest.approx((1 - t) * x0 / sigma_data + t * epsilon, rel=1e-6, abs=1e-9)
+    velocity = epsilon - x0 / sigma_data
+    assert c.c_skip.item() * x + c.c_out.item() * velocity == pytest.approx(x0, rel=1e-6, abs=1e-6 * sigma)
 
 
 @given(sigma=LEVELS)

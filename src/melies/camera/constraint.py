@@ -132,6 +132,7 @@ def held(
     model: "CameraDiffusion",
     characters: Sequence[Float64[ndarray, "_ 3"]],
     constraints: Sequence[Constraint],
+    padded: Float64[Tensor, "b n 3"],
 ) -> Denoise:
     """A denoiser whose expectation keeps to what is held.
 
@@ -140,19 +141,21 @@ def held(
         model: Whose features they are.
         characters: Each path's character from the origin on, as long as the path.
         constraints: One for each path.
+        padded: The same characters, all as long as x.
     """
     if not any(constraint.holds for constraint in constraints):
         return denoise
 
     def denoised(x: Tensor, sigma: Tensor) -> Tensor:
         x0 = denoise(x, sigma)
-        poses = model.decode(x0.double())
+        poses = model.decode(x0.double(), padded)
         right = poses.cpu().numpy().copy()
         for pose, character, constraint in zip(right, characters, constraints, strict=True):
             n = len(character)
             if constraint.holds:
                 pose[:n] = put_right(pose[:n], character, constraint, axes=model.config.axes)
-        change = model.encode(torch.from_numpy(right).to(poses)) - model.encode(poses)
+        put = torch.from_numpy(right).to(poses)
+        change = model.encode(put, padded) - model.encode(poses, padded)
         return x0 + change.to(x0)
 
     return denoised

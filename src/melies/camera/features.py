@@ -74,6 +74,15 @@ def translation_in(axes: Axes, world_from_camera: Float[Tensor, "*b n 4 4"]) -> 
     return _summed(translation, world_from_camera[..., :3, :3].mT)
 
 
+def moved(
+    world_from_camera: Float[Tensor, "*b n 4 4"], by: Float[Tensor, "*b n 3"]
+) -> Float[Tensor, "*b n 4 4"]:
+    """The poses, each moved by so many metres of its own."""
+    shifted = world_from_camera.clone()
+    shifted[..., :3, 3] += by
+    return shifted
+
+
 def _summed(track: Float[Tensor, "*b n 3"], turn: Float[Tensor, "*b n 3 3"]) -> Float[Tensor, "*b n 3"]:
     """The track of the same first place whose every step is turned by the rotation of the frame before."""
     turned = (turn[..., :-1, :, :] @ track.diff(dim=-2)[..., None])[..., 0]

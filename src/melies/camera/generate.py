@@ -119,7 +119,8 @@ def _draw_batch(
         "null": Branch(model, model.null_condition(condition)),
     }
     denoise = guidance.bind(branches, sigmas, valid=condition["frames_valid"][:, None])
-    denoise = held(denoise, model, own, constraints)
+    beside = tracks.to(model.device).double()
+    denoise = held(denoise, model, own, constraints, beside)
     # Each path's noise is drawn at full length and cut, so that no other path in the batch changes it.
     noise = noise_for(seeds)
     whole = torch.zeros(len(prompts), *model.shape(model.config.network.frames), device=model.device)
@@ -129,7 +130,7 @@ def _draw_batch(
         return noise(step, whole)[..., :length]
 
     x = float(sigmas[0]) * cut(-1, whole)
-    poses = model.decode(sample(denoise, x, sigmas, noise=cut).double()).cpu().numpy()
+    poses = model.decode(sample(denoise, x, sigmas, noise=cut).double(), beside).cpu().numpy()
     found = []
     for pose, track, start, constraint in zip(poses, own, starts, constraints, strict=True):
         pose = at_speed(pose[: len(track)], constraint.speed)

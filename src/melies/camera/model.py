@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,14 +17,18 @@ from melies.camera.features import (
     decode_path,
     encode_character,
     encode_path,
+    moved,
 )
 from melies.config import check_positive, check_range, from_json
-from melies.diffusion.precondition import Preconditioned
+from melies.diffusion.precondition import Preconditioned, edm, flow
 from melies.errors import UserError
 from melies.interfaces import AttentionEdit, Condition, Residuals
 from melies.text.config import TextConfig
 from melies.text.reader import TextReader
 from melies.transform import StandardizeSteps, Transform
+
+Time = Literal["edm", "flow"]
+"""What a network predicts, and how it is told the noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,11 @@ class CameraDiffusionConfig:
     """The text encoder."""
     axes: Axes = "world"
     """In which the path's steps are: those of the world, as published, or the camera's own at each frame."""
+    relative: bool = False
+    """Whether positions are told from where the character is at each frame, and not at the first; no motion
+    is then one that follows (human-relative features, as in "Pulp Motion", arXiv 2510.05097)."""
+    time: Time = "edm"
+    """What the network predicts, and how it is told the noise: EDM's, as published, or flow's velocity."""
     fps: float = 25.0
     """Frames a second of the paths that it knows."""
     sigma_data: float = 0.5
@@ -78,7 +87,11 @@ class CameraDiffusion(TextReader):
         published = {"camera": CAMERA_STEPS, "character": CHARACTER_STEPS}
         self.transforms: dict[str, Transform] = {**published, **(transforms or {})}
         self.parts: dict[str, Any] = {}
-        self.denoiser = Preconditioned(Director(config.network), sigma_data=config.sigma_data)
+        self.denoiser = Preconditioned(
+            Director(config.network),
+            sigma_data=config.sigma_data,
+            scalings={"edm": edm, "flow": flow}[config.time],
+        )
 
     def __deepcopy__(self, memo: dict) -> "CameraDiffusion":
         """Copy the weights only: the text encoder is shared."""
@@ -107,13 +120,19 @@ class CameraDiffusion(TextReader):
         """Features and frames of one x0."""
         return (NUM_FEATURES, frames)
 
-    def encode(self, world_from_camera: Float[Tensor, "b n 4 4"]) -> Float[Tensor, "b nine n"]:
-        """Poses, in metres from the character's first position, to x0."""
-        return encode_path(world_from_camera, self._steps("camera"), axes=self.config.axes)
+    def encode(
+        self, world_from_camera: Float[Tensor, "b n 4 4"], characters: Float[Tensor, "b n 3"]
+    ) -> Float[Tensor, "b nine n"]:
+        """Poses, and where their character is, both in metres from its first position, to x0."""
+        poses = moved(world_from_camera, -characters) if self.config.relative else world_from_camera
+        return encode_path(poses, self._steps("camera"), axes=self.config.axes)
 
-    def decode(self, x0: Float[Tensor, "b nine n"]) -> Float[Tensor, "b n 4 4"]:
-        """x0 to poses."""
-        return decode_path(x0, self._steps("camera"), axes=self.config.axes)
+    def decode(
+        self, x0: Float[Tensor, "b nine n"], characters: Float[Tensor, "b n 3"]
+    ) -> Float[Tensor, "b n 4 4"]:
+        """x0 to poses beside their character."""
+        poses = decode_path(x0, self._steps("camera"), axes=self.config.axes)
+        return moved(poses, characters) if self.config.relative else poses
 
     @torch.no_grad()
     def condition_on(

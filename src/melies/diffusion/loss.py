@@ -57,6 +57,15 @@ def edm(sigma: Float[Tensor, " b"], *, sigma_data: float) -> Float[Tensor, " b"]
     return (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
 
 
+def flow(sigma: Float[Tensor, " b"], *, sigma_data: float) -> Float[Tensor, " b"]:
+    """Weight ((1 + s)/σ)² with s = σ/σ_data: the plain squared error of the velocity at unit variance of x0.
+
+    With log σ ~ N(log σ_data, 1) flow time is logit-normal, as of Esser et al. (2024), eq. 19.
+    Source: Liu et al. (2023), eq. 1.
+    """
+    return ((1 + sigma / sigma_data) / sigma).square()
+
+
 def min_snr(sigma: Float[Tensor, " b"], *, gamma: float = 5.0) -> Float[Tensor, " b"]:
     """Weight min(SNR, γ) with SNR = 1/σ²: the simple loss with small σ held back.
 
@@ -84,7 +93,7 @@ def denoising_loss(
         condition: Their conditions, drop-out already applied.
         sigma: One noise level per sample, above 0.
         epsilon: Standard normal noise.
-        weight: From `simple`, `edm` or `min_snr` at the same `sigma`.
+        weight: From `simple`, `edm`, `flow` or `min_snr` at the same `sigma`.
         valid: Which places of the last axis count, of each sample at least one; all where none is given.
     """
     predicted = denoiser(x0 + per_sample(sigma, x0) * epsilon, sigma, condition)

@@ -1,5 +1,6 @@
 """Preconditioning: makes a network a denoiser whose input and target have unit variance at every σ."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,24 @@ def edm(sigma: Float[Tensor, " b"], sigma_data: float) -> Preconditioning:
     )
 
 
+def flow(sigma: Float[Tensor, " b"], sigma_data: float) -> Preconditioning:
+    """Scalings by which the network sees x_t = (1 − t)·x0 + t·ε and predicts the velocity ε − x0.
+
+    Both are taken at unit variance of x0, so that t = s/(1 + s) with s = σ/sigma_data; t is what the network
+    is told of the noise. The squared error of the velocity is that of x0 over c_out².
+
+    Args:
+        sigma: Noise level, above 0, in units of x0.
+        sigma_data: Standard deviation of x0.
+
+    Source: Liu et al. (2023), eq. 1; Lipman et al. (2023), §4.1, the path of optimal transport.
+    """
+    s = sigma / sigma_data
+    return Preconditioning(
+        c_skip=1 / (1 + s), c_out=-sigma / (1 + s), c_in=1 / (sigma_data * (1 + s)), c_noise=s / (1 + s)
+    )
+
+
 class Preconditioned(nn.Module):
     """A `Denoiser` made of a `Network` with as many channels out as in.
 
@@ -43,11 +62,18 @@ class Preconditioned(nn.Module):
     the network runs in, because at small σ the result is x plus a small correction.
     """
 
-    def __init__(self, network: nn.Module, *, sigma_data: float) -> None:
-        """Wrap `network`; sigma_data is the standard deviation of x0."""
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        sigma_data: float,
+        scalings: Callable[[Float[Tensor, " b"], float], Preconditioning] = edm,
+    ) -> None:
+        """Wrap `network`; sigma_data is the standard deviation of x0, `scalings` is `edm` or `flow`."""
         super().__init__()
         self.network = network
         self.sigma_data = sigma_data
+        self.scalings = scalings
 
     def forward(
         self,
@@ -71,7 +97,7 @@ class Preconditioned(nn.Module):
             ValueError: If the network's output is not of the shape of x.
         """
         x = x if x.dtype == torch.float64 else x.float()
-        c = edm(sigma.to(x), self.sigma_data)
+        c = self.scalings(sigma.to(x), self.sigma_data)
         scaled = per_sample(c.c_in, x) * x
         added = None if residuals is None else residuals(scaled, c.c_noise)
         predicted = self.network(scaled, c.c_noise, condition, residuals=added, attention=attention)

@@ -12,7 +12,9 @@ from melies import checkpoint
 from melies.camera.dataset import is_pure, labels_of, synthesize_set
 from melies.camera.et import read_sample, sample_names
 from melies.camera.features import encode_path
+from melies.camera.generate import draw_paths
 from melies.camera.labels import signs_of
+from melies.camera.model import CameraDiffusion
 from melies.camera.synthesis import SynthesisConfig, synthesize
 from melies.errors import UserError
 from melies.recipes.camera import clatr, director
@@ -59,6 +61,26 @@ def test_a_director_learns_and_is_watched(design, tmp_path):
     again = checkpoint.load(tmp_path).model
     assert again.transforms == state.model.transforms
     assert again.transforms["camera"].step_mean[0] == 0
+
+
+def test_a_director_of_flow_time_tells_places_from_the_character(tmp_path):
+    config = replace(recipe("cross-attention"), time="flow", relative=True, P_mean=-0.69, P_std=1.0)
+    director.run(config, Job(out=tmp_path, say=lambda _: None))
+    losses = [row["loss"] for row in read_log(tmp_path / "log.jsonl")]
+    assert losses[-1] < losses[0]
+    model = checkpoint.load(tmp_path).model
+    assert (model.config.time, model.config.relative) == ("flow", True)
+    shot = next(iter(synthesize(1, seed=3)))
+    (path,) = draw_paths(model, ["left"], [shot.character], num_steps=2)
+    assert np.isfinite(path).all()
+    poses, track = torch.from_numpy(shot.world_from_camera)[None], torch.from_numpy(shot.character)[None]
+    assert torch.allclose(model.decode(model.encode(poses, track), track), poses, atol=1e-6)
+    follows = track[0].new_zeros(1, len(shot.character), 4, 4) + torch.eye(4)
+    follows[..., :3, 3] = track + torch.tensor([0.0, 0.0, -3.0])
+    still = torch.eye(4).double().expand_as(follows).clone()
+    still[..., :3, 3] = torch.tensor([0.0, 0.0, -3.0]).double()
+    own = CameraDiffusion(replace(model.config, relative=False), transforms=model.transforms)
+    assert torch.allclose(model.encode(follows, track), own.encode(still, track), atol=1e-6)
 
 
 def test_a_run_goes_on_bit_for_bit(tmp_path):
@@ -129,7 +151,7 @@ def test_batches_are_shots_or_their_mirror_images():
             "text_valid": torch.ones(len(rows), 2, dtype=torch.bool),
         }
 
-    batches = shot_batches(shots, conditions, lambda poses: encode_path(poses, ONE), ONE, patch=5, seed=0)
+    batches = shot_batches(shots, conditions, lambda poses, _: encode_path(poses, ONE), ONE, patch=5, seed=0)
     batch = batches(0, 32)
     assert batch["x0"].shape[2] % 5 == 0
     assert set((rows_of[0] >= 6).tolist()) == {True, False}

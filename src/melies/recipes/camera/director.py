@@ -11,8 +11,8 @@ are in the camera's own axes, in which the motions of E.T. are constants, and be
 stay apart; noise is stronger (`--axes world --knee 0 --P-mean -1.2 --P-std 1.2` is as published).
 With `--data` they are those of a set in E.T.'s layout, such as `melies camera dataset build` makes of videos.
 Every preview draws held-out shots from their captions and characters, and writes into `c-f1.jsonl` how well
-the tagger finds in them what was asked for. One core of a server's processor sees some 100 shots a second:
-two hours.
+the tagger finds in them what was asked for. One core of a server's processor sees some 80 shots a second:
+an hour.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,14 @@ from torch import Tensor, nn
 from melies import checkpoint
 from melies.camera.dataset import is_pure, labels_of
 from melies.camera.director import DirectorConfig
-from melies.camera.features import Axes, fit_steps, translation_in
+from melies.camera.features import Axes, fit_steps, moved, translation_in
 from melies.camera.generate import draw_paths
 from melies.camera.labels import NUM_LABELS
-from melies.camera.model import CameraDiffusion, CameraDiffusionConfig
+from melies.camera.model import CameraDiffusion, CameraDiffusionConfig, Time
+from melies.camera.synthesis import Shot
 from melies.camera.tag import FPS, tag_camera
 from melies.config import check_positive, check_range
-from melies.diffusion.loss import denoising_loss, drop_condition, edm, log_normal
+from melies.diffusion.loss import denoising_loss, drop_condition, edm, flow, log_normal
 from melies.errors import UserError
 from melies.images.classifier import count_parameters
 from melies.interfaces import Objective
@@ -61,6 +62,11 @@ class DirectorRecipe:
     """The text encoder."""
     axes: Axes = "camera"
     """In which the path's steps are: the camera's own at each frame, or those of the world, as published."""
+    relative: bool = False
+    """Whether positions are told from where the character is at each frame, and not only at the first."""
+    time: Time = "edm"
+    """What the network predicts: EDM's mixture of path and noise, or the velocity of a flow, for which
+    `--P-mean -0.69 --P-std 1` makes flow time logit-normal."""
     knee: float = 0.05
     """Speed (m/s) from which on the camera's steps count by their ratio, so that standing still and moving
     slowly stay apart; 0 as published."""
@@ -93,7 +99,7 @@ class DirectorRecipe:
 
 SMALL = DirectorConfig(dim=128, depth=5, patch=5, dropout=0.0, skipped=0.0, text_dim=384)
 TRAINING = TrainingConfig(
-    num_samples=600_000,
+    num_samples=300_000,
     batch_size=32,
     learning_rate=1e-3,
     warmup=12_800,
@@ -137,7 +143,7 @@ def run(config: DirectorRecipe, job: Job) -> State:
     )
     return train(
         model,
-        [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config, model.config.sigma_data))],
+        [Objective("denoiser", lambda m: m.parameters(), denoiser_loss(config, model.config))],
         shot_batches(
             known,
             conditions,
@@ -165,7 +171,7 @@ def _build(
         return loaded.train()
     transforms = {
         "camera": fit_steps(
-            [translation_in(config.axes, torch.from_numpy(shot.world_from_camera)) for shot in known.shots],
+            [translation_in(config.axes, _told(config, shot)) for shot in known.shots],
             mirrored=True,
             knee=config.knee / FPS,
         ),
@@ -173,14 +179,28 @@ def _build(
     }
     network = replace(config.network, text_dim=encoder.dim)
     return CameraDiffusion(
-        CameraDiffusionConfig(network=network, text=encoder.config, axes=config.axes),
+        CameraDiffusionConfig(
+            network=network,
+            text=encoder.config,
+            axes=config.axes,
+            relative=config.relative,
+            time=config.time,
+        ),
         transforms=transforms,
         text_encoder=None if isinstance(encoder, LearnedEncoder) else encoder,  # it makes its own learned one
     )
 
 
-def denoiser_loss(config: DirectorRecipe, sigma_data: float):
-    """EDM's loss on the features; text and character are dropped now and then, together or one of them."""
+def _told(config: DirectorRecipe, shot: Shot) -> Tensor:
+    poses = torch.from_numpy(shot.world_from_camera)
+    return moved(poses, -torch.from_numpy(shot.character)) if config.relative else poses
+
+
+def denoiser_loss(config: DirectorRecipe, made: CameraDiffusionConfig):
+    """The loss on the features, by what the network predicts.
+
+    Text and character are dropped now and then, together or one of them.
+    """
 
     def loss_fn(model: nn.Module, batch: dict[str, Tensor], rng: torch.Generator):
         x0 = batch["x0"]
@@ -199,7 +219,7 @@ def denoiser_loss(config: DirectorRecipe, sigma_data: float):
             condition,
             sigma=sigma,
             epsilon=torch.randn(x0.shape, generator=rng).to(x0),
-            weight=edm(sigma, sigma_data=sigma_data),
+            weight={"edm": edm, "flow": flow}[made.time](sigma, sigma_data=made.sigma_data),
             valid=batch["frames_valid"] if config.masked else None,
         )
         return loss.mean(), {}

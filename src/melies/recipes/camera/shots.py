@@ -174,7 +174,7 @@ def mirror_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
 def shot_batches(
     set_: CaptionedShots,
     conditions: Callable[[Tensor], dict[str, Tensor]],
-    encode: Callable[[Tensor], Tensor],
+    encode: Callable[[Tensor, Tensor], Tensor],
     character: StandardizeSteps,
     *,
     patch: int,
@@ -185,7 +185,7 @@ def shot_batches(
     Args:
         set_: The shots.
         conditions: Rows of the captions, and behind them of the mirrored ones, to the condition of a batch.
-        encode: Poses (b, n, 4, 4) to features whose steps in x have mean 0.
+        encode: Poses (b, n, 4, 4) and their characters (b, n, 3) to features whose steps in x have mean 0.
         character: The map of the character's steps, with a mean of 0 in x.
         patch: Batches are as long as their longest shot, in whole patches.
         seed: Another seed, another order.
@@ -194,7 +194,11 @@ def shot_batches(
         `(start, size) → batch` with `"x0"` (b, 9, n), `"frames_valid"` (b, n), `"character"` (b, 3, n) and
         the text.
     """
-    paths = [encode(torch.from_numpy(shot.world_from_camera)[None])[0].float() for shot in set_.shots]
+    paths = [
+        encode(torch.from_numpy(shot.world_from_camera)[None], torch.from_numpy(shot.character)[None])[0]
+        for shot in set_.shots
+    ]
+    paths = [path.float() for path in paths]
     tracks = [
         encode_character(torch.from_numpy(shot.character)[None], character)[0].float() for shot in set_.shots
     ]
