@@ -131,9 +131,14 @@ def test_a_model_is_measured(run, models):
         for name in ("C F1", "C precision", "drawn: off-screen", "real: jerk", "FD[clatr]", "coverage"):
             assert f"{part}: {name}" in found or f"{part}, {name}" in found, name
         assert found[f"{part}, real: off-screen"]["value"] < 0.15
-        assert f"{part}, shuffled text: C F1" in found
+        for name in ("shuffled text: C F1", "shuffled characters: C F1", "half size: FD[clatr]"):
+            assert f"{part}, {name}" in found, name
+        assert f"{part}, shots trained on: FD[clatr]" in found
+        assert f"{part}, sentences of the camera alone: CLaTr-score" in found
     assert found["mirrored character, camera follows: lateral motion flips"]["num_samples"] == 4
-    assert json.loads((models / "out/camera-evaluation/record.json").read_text())["metrics"]
+    record = json.loads((models / "out/camera-evaluation/record.json").read_text())
+    assert record["metrics"]
+    assert set(record["notes"]["C-F1 by motion"]) == {"pure", "mixed"}
 
 
 def test_paths_are_converted(run, tmp_path, monkeypatch):

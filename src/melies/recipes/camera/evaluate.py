@@ -20,18 +20,19 @@ from melies.camera.clatr import CLaTr
 from melies.camera.dataset import is_pure, labels_of
 from melies.camera.framing import in_view
 from melies.camera.generate import draw_paths
-from melies.camera.labels import NUM_LABELS
+from melies.camera.labels import NUM_LABELS, camera_name
 from melies.camera.model import CameraDiffusion
 from melies.camera.synthesis import SynthesisConfig
 from melies.camera.tag import tag_camera
 from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import Metric
-from melies.metrics.labels import measure_labels
+from melies.metrics.labels import confusion, label_scores, measure_labels
 from melies.metrics.measure import measure, measure_frechet, measure_prdc, measure_share
 from melies.metrics.retrieval import measure_retrieval
 from melies.progress import Progress, silent
 from melies.recipes.camera.clatr import embed_shots
+from melies.recipes.camera.defects import measure_camera_words, measure_halves, measure_seen
 from melies.recipes.camera.shots import HELD_OUT_SEED, CaptionedShots, captioned_shots
 from melies.report.record import Record, record_run, write_record
 
@@ -87,8 +88,17 @@ def evaluate_paths(
             reader.load_text_encoder(allow_download=allow_download, say=say)
     began, metrics = time.perf_counter(), []
     parts = held_out_parts(settings.count, progress=progress)
+    by_class: dict[str, dict[str, float]] = {}
+    trained_on = parts_of(captioned_shots(3 * settings.count + 50, seed=0, progress=progress), settings.count)
     for part in PARTS:
-        metrics += _of_part(settings, model, clatr, part, parts[part], progress)
+        found, by_class[part] = _of_part(settings, model, clatr, part, parts[part], progress)
+        metrics += found
+        if clatr is not None:
+            seen = trained_on[part]
+            drawn = _drawing(settings, model, progress)(
+                seen.captions, [shot.character for shot in seen.shots]
+            )
+            metrics += measure_seen(clatr, seen, drawn, part, settings.seed)
     metrics += _of_mirrors(settings, model, progress)
     record = record_run(
         f"{settings.model} on shots made by rule",
@@ -100,6 +110,7 @@ def evaluate_paths(
             "settings": settings,
             "model": checkpoint.origin(settings.model),
             "clatr": checkpoint.origin(settings.clatr) if settings.clatr else None,
+            "C-F1 by motion": by_class,
             "weights": sum(parameter.numel() for parameter in model.denoiser.parameters()),
         },
     )
@@ -109,7 +120,11 @@ def evaluate_paths(
 
 def held_out_parts(count: int, *, progress: Progress = silent) -> dict[str, CaptionedShots]:
     """`count` shots of each part, which neither training nor watching has seen."""
-    made = captioned_shots(3 * count + 50, seed=HELD_OUT_SEED + 1, progress=progress)
+    return parts_of(captioned_shots(3 * count + 50, seed=HELD_OUT_SEED + 1, progress=progress), count)
+
+
+def parts_of(made: CaptionedShots, count: int) -> dict[str, CaptionedShots]:
+    """The first `count` shots of each part."""
     found = {}
     for part in PARTS:
         rows = [
@@ -126,7 +141,8 @@ def _of_part(
     part: str,
     asked: CaptionedShots,
     progress: Progress,
-) -> list[Metric]:
+) -> tuple[list[Metric], dict[str, float]]:
+    """Everything of one part, and how well each motion of the camera is hit."""
     characters = [shot.character for shot in asked.shots]
     draw = _drawing(settings, model, progress)
     began = time.perf_counter()
@@ -134,18 +150,27 @@ def _of_part(
     took = 1000 * (time.perf_counter() - began) / len(drawn)
     # Each sentence goes to another shot; who reads it not loses nothing.
     others = draw([*asked.captions[1:], asked.captions[0]], characters)
+    # Each camera films somebody else's way, and is judged by who should have been there.
+    strangers = draw(asked.captions, [lasting(*one) for one in _other_tracks(characters)])
     truth = [torch.from_numpy(labels_of(shot.camera_segments)) for shot in asked.shots]
     metrics = [
         *_labels(f"{part}: C", truth, drawn, model, settings.seed),
         _labels(f"{part}, shuffled text: C", truth, others, model, settings.seed)[2],
+        _labels(f"{part}, shuffled characters: C", truth, strangers, model, settings.seed)[2],
     ]
+    follows = [i for i, shot in enumerate(asked.shots) if shot.follows]
+    if len(follows) >= 20:
+        led = [truth[i] for i in follows]
+        for name, paths in (("", drawn), (", shuffled characters", strangers)):
+            some = [paths[i] for i in follows]
+            metrics.append(_labels(f"{part}, camera follows{name}: C", led, some, model, settings.seed)[2])
     for phases in sorted({len(shot.camera_segments) for shot in asked.shots}):
         rows = [i for i, shot in enumerate(asked.shots) if len(shot.camera_segments) == phases]
         if part == "mixed" and len(rows) >= 20:
             some = [truth[i] for i in rows], [drawn[i] for i in rows]
             metrics.append(_labels(f"{part}, phases {phases}: C", *some, model, settings.seed)[2])
     real = [shot.world_from_camera for shot in asked.shots]
-    for whose, paths in (("drawn", drawn), ("real", real)):
+    for whose, paths in (("drawn", drawn), ("shuffled characters", strangers), ("real", real)):
         outside = torch.tensor(
             [1 - in_view(path, track).mean() for path, track in zip(paths, characters, strict=True)]
         )
@@ -154,8 +179,31 @@ def _of_part(
         metrics.append(_mean(f"{part}, {whose}: jerk", shaking, "m/s³", False, settings.seed))
     if clatr is not None:
         metrics += _in_space(clatr, part, asked, drawn, settings.seed)
+        metrics += measure_halves(model, clatr, part, asked, drawn, settings.seed)
+        metrics += measure_camera_words(clatr, part, asked, drawn, settings.seed)
     took_each = Metric(f"{part}: drawing time", took, "ms/shot", False, len(drawn), (took, took), 0)
-    return [*metrics, took_each]
+    return [*metrics, took_each], _by_class(truth, drawn, model)
+
+
+def _other_tracks(tracks: Sequence[ndarray]) -> list[tuple[ndarray, int]]:
+    """To each shot the track of the next, and how many frames it has to fill."""
+    return [(other, len(own)) for own, other in zip(tracks, [*tracks[1:], tracks[0]], strict=True)]
+
+
+def lasting(track: ndarray, frames: int) -> ndarray:
+    """A track cut, or standing still at its end, so that it lasts so many frames."""
+    return np.concatenate([track[:frames], np.repeat(track[-1:], max(frames - len(track), 0), axis=0)])
+
+
+def _by_class(truth: Sequence[Tensor], paths: Sequence[ndarray], model: CameraDiffusion) -> dict[str, float]:
+    """F1 of each motion that is asked for."""
+    found = [torch.from_numpy(tag_camera(path, model.config.fps)) for path in paths]
+    counts = sum(confusion(a, b, NUM_LABELS) for a, b in zip(truth, found, strict=True))
+    scores = label_scores(counts)  # type: ignore[arg-type]
+    asked = counts.sum(1) > 0  # type: ignore[union-attr]
+    return {
+        camera_name(label): round(float(scores.f1[label]), 4) for label in range(NUM_LABELS) if asked[label]
+    }
 
 
 def _in_space(
