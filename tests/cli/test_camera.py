@@ -141,6 +141,28 @@ def test_a_model_is_measured(run, models):
     assert set(record["notes"]["C-F1 by motion"]) == {"pure", "mixed"}
 
 
+def test_the_slides_are_tried(run, models):
+    words = ("camera", "experiments", "--models", "director", "--clatr", "clatr", "--count", "12")
+    less = ("--pairs", "4", "--steps", "2", "--scales", "0.6", "1.4", "--out", "tried")
+    done = run(*words, *less, "--json")
+    assert done.code == 0, done.err
+    assert set(done.json["scales"]) == {"0.6", "1.4"}
+    assert done.json["scales"]["1.4"] == done.json["models"]["director"]
+    page = (models / "tried/experiments.html").read_text()
+    assert "guidance" in page
+    assert 'src="data:image/png' in page
+    for name in ("prompts", "sweep"):
+        assert (models / f"tried/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert {file.name for file in (models / "tried/records").iterdir()} == {"director.json", "scale-0.6.json"}
+    again = run(*words, *less)
+    assert again.code == 2
+    assert "--resume" in again.err
+    assert run(*words, *less, "--resume", "--json").json["models"] == done.json["models"]
+    other = run(*words, *less, "--resume", "--seed", "2")
+    assert other.code == 2
+    assert "measured in another way" in other.err
+
+
 def test_paths_are_converted(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "path.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 1 0 1 0 0 0 0 1 0\n")

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from tyro.conf import Positional, arg
 
 from melies.cli.output import Answer, Output, place, table
 from melies.cli.read import bare_arg, read_arguments
 from melies.machine import command_line
+from melies.progress import duration
 
 Settings = TypeVar("Settings")
 
@@ -43,6 +44,17 @@ MEASURED_BY = (
     "melies camera evaluate --model runs/director --clatr runs/clatr",
     'melies camera evaluate --model runs/director --clatr "" --count 100',
 )
+TRIED = (
+    "Make the slides' experiments with camera paths: every model measured on the same held-out shots, as"
+    " `melies camera evaluate` does, the first one at several scales of guidance too, and the slides' prompts"
+    " drawn. --out gets a page with the tables and figures, and a record of each measurement, by which"
+    " `melies claims camera --records FOLDER` judges what the slides say. With --resume it goes on where it"
+    " was stopped."
+)
+TRIED_BY = (
+    "melies camera experiments",
+    "melies camera experiments --models runs/director runs/director-in-context --count 100 --scales 1 1.4",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +81,20 @@ class Evaluate(Generic[Settings]):
     settings: Annotated[Settings, arg(name="")]
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("out/camera-evaluation")
     """Where the record goes."""
+    allow_download: Annotated[bool, bare_arg()] = False
+    """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
+    output: Annotated[Output, arg(name="")] = Output()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiments(Generic[Settings]):
+    """What to try, and where to write."""
+
+    settings: Annotated[Settings, arg(name="")]
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("runs/camera-experiments")
+    """Where the page, the figures and the records go."""
+    resume: Annotated[bool, bare_arg()] = False
+    """Go on where the experiments in that folder were stopped."""
     allow_download: Annotated[bool, bare_arg()] = False
     """Fetch the weights of the text encoder from the Hugging Face hub where they are not here."""
     output: Annotated[Output, arg(name="")] = Output()
@@ -128,4 +154,46 @@ def evaluate(argv: Sequence[str]) -> Answer:
     return Answer(
         data={"out": arguments.out, "metrics": [metric._asdict() for metric in record.metrics]},
         show=[table(cells.header, cells.rows), "", f"{record.name}, written to {place(arguments.out)}"],
+    )
+
+
+def experiments(argv: Sequence[str]) -> Answer:
+    """Read the arguments and make the experiments."""
+    from melies.recipes.camera.evaluate import PARTS
+    from melies.recipes.camera.experiments import CameraExperiments, run_experiments
+    from melies.recipes.camera.experiments_page import PAGE, part_cells, write_experiments
+    from melies.recipes.job import Job
+
+    arguments = read_arguments(
+        Experiments[CameraExperiments], argv, verb="camera experiments", about=TRIED, examples=TRIED_BY
+    )
+    output, out = arguments.output, arguments.out
+    job = Job(
+        out=out,
+        resume=arguments.resume,
+        allow_download=arguments.allow_download,
+        progress=output.progress,
+        say=output.say,
+    )
+    report = run_experiments(arguments.settings, job, command=command_line(sys.argv))
+    write_experiments(out, report, arguments.settings)
+    shown: list[Any] = []
+    for part in PARTS:
+        cells = part_cells(list(report.designs.values()), part)
+        shown += [f"{part} shots", "", table(cells.header, cells.rows), ""]
+    return Answer(
+        data={
+            "out": out,
+            "page": out / PAGE,
+            "models": {
+                name: [metric._asdict() for metric in record.metrics]
+                for name, record in report.designs.items()
+            },
+            "scales": {
+                f"{scale:g}": [metric._asdict() for metric in record.metrics]
+                for scale, record in report.scales.items()
+            },
+            "seconds": round(report.seconds, 3),
+        },
+        show=[*shown, f"the page is {place(out / PAGE)} ({duration(report.seconds)})"],
     )

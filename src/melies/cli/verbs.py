@@ -72,6 +72,9 @@ VERBS = {
     "camera evaluate": Verb(
         "melies.cli.camera:evaluate", "--model M", "measure a model of camera paths on held-out shots"
     ),
+    "camera experiments": Verb(
+        "melies.cli.camera:experiments", "--models M…", "the slides' prompts, designs and guidance scales"
+    ),
     "camera convert": Verb(
         "melies.cli.camera_files:convert", "IN OUT", "camera paths from one format into another"
     ),

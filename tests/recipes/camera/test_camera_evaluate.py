@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from tests.camera.conftest import TEXT, small
 
 from melies.camera.model import CameraDiffusion, CameraDiffusionConfig
@@ -50,4 +49,5 @@ def test_parts_are_full_and_not_of_shots_that_were_trained_on():
     assert not np.array_equal(
         parts["pure"].shots[0].world_from_camera[0], trained_on["pure"].shots[0].world_from_camera[0]
     )
-    assert torch.equal(*(torch.from_numpy(held_out_parts(5)["mixed"].shots[i].character) for i in (0, 0)))
+    fewer = held_out_parts(5)["mixed"]
+    assert fewer.captions == parts["mixed"].captions[:5]
