@@ -26,11 +26,18 @@ from melies.report.record import Record, write_record
 from melies.report.table import format_numbers
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-LIMITS = {"share": 0.02, "GB": 2.0, "of the base's step": 1.6}
+LIMITS = {
+    "share": 0.02,
+    "GB": 2.0,
+    "of the base's step": 1.6,
+    "s of a conversion": 2.0,
+    "s of a conversion to USD": 3.0,
+    "MB of a conversion": 500.0,
+}
 """Largest value that is promised, by unit: of the network's time that the rest of a sampling loop may
-take, of memory, and of what a controlled step takes."""
+take, of memory, of what a controlled step takes, and of a long path's conversion."""
 
-LEAST = {"interval, both branches at every step": 1.3}
+LEAST = {"interval, both branches at every step": 1.3, "16 shots, cross-attention": 1.3}
 """Smallest ratio that is promised, by name, where it is more than being as fast."""
 
 NEAR = {"of evaluations": 0.1}
@@ -45,6 +52,7 @@ COMPARISONS = {
     "conditions": "benchmarks.ratio.conditions:compare_conditions",
     "guidance": "benchmarks.ratio.guidance:compare_guidance",
     "control": "benchmarks.ratio.control:compare_control",
+    "camera": "benchmarks.ratio.camera:compare_camera",
 }
 """`(TimingConfig) → Iterator[Record]` by name; imported when chosen, for each has peers of its own."""
 

@@ -300,3 +300,29 @@ def test_a_controlled_run_is_the_base_s_own_and_what_it_costs_is_told_as_a_multi
     metric = cost_metric(Timings(name="unet", ours_s=(3.0, 3.0), theirs_s=(2.0, 2.0)))
     assert metric.value == pytest.approx(1.5)
     assert not metric.higher_is_better
+
+
+@pytest.mark.parametrize("design", ["cross-attention", "in-context", "modulated"])
+def test_camera_paths_are_those_of_the_published_loop(design):
+    from benchmarks.ratio.camera import PathsConfig, build_pair
+    from benchmarks.ratio.pair import check_equal
+
+    pair = build_pair(design, PathsConfig(shots=2, frames=40, num_steps=3))
+    check_equal(pair, rtol=1e-3, atol=1e-4)
+    assert pair.ours().shape == (2, 40, 4, 4)
+
+
+def test_a_conversion_is_timed_and_its_memory_told():
+    from benchmarks.ratio.camera import (
+        MEGABYTES,
+        SECONDS,
+        TARGETS,
+        USD_SECONDS,
+        PathsConfig,
+        conversion_metrics,
+    )
+
+    *seconds, memory = conversion_metrics(PathsConfig(poses=50, conversions=1))
+    assert [one.unit for one in seconds] == [SECONDS] * (len(TARGETS) - 1) + [USD_SECONDS]
+    assert memory.unit == MEGABYTES
+    assert memory.value > 20

@@ -71,6 +71,24 @@ def test_the_text_is_read_from_its_numbers_too(director):
     assert torch.allclose(evaluate(director, numbers, 20), evaluate(director, told, 20), atol=1e-5)
 
 
+def test_rows_that_are_told_nothing_are_read_once(director):
+    """Two with words, three nulls of which one is shorter: as each by itself."""
+    told = condition(director, 24, texts=("the camera trucks right",) * 5)
+    told["frames_valid"] = torch.arange(24) < torch.tensor([24, 24, 24, 16, 24])[:, None]
+    present = torch.tensor([True, False, True, False, False])
+    told |= {"present.text": present, "present.character": present}
+    x, sigma = torch.randn(5, 9, 24, generator=torch.Generator().manual_seed(5)), torch.full((5,), 0.7)
+    rows = []
+    encoder = getattr(director.denoiser.network, "encoder", None)
+    if encoder is not None:
+        encoder[0].register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    together = director(x, sigma, told)
+    assert rows in ([], [4])
+    for i in range(5):
+        alone = director(x[i : i + 1], sigma[:1], {name: value[i : i + 1] for name, value in told.items()})
+        assert torch.allclose(together[i], alone[0], atol=1e-5)
+
+
 def test_a_path_does_not_depend_on_its_neighbours(director):
     tracks = [np.cumsum(np.full((n, 3), 0.01), axis=0) for n in (12, 40, 23)]
     prompts = ["the camera trucks right", "the camera trucks left", "the camera"]

@@ -14,6 +14,8 @@ ASPECT = 16 / 9
 """Width by height of a picture of which nothing is known."""
 REPAIRED = 1e-3
 """How far a rotation may be from orthonormal and is still made so."""
+EXACT = 1e-12
+"""From which on they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +51,8 @@ class CameraPath:
         _first_bad(
             far, "a rotation that is not orthonormal", f"off by {error[far][0]:.2g}" if far.any() else ""
         )
-        poses[:, :3, :3] = nearest_rotation(rotation)
+        off = error > EXACT
+        poses[off, :3, :3] = nearest_rotation(rotation[off])
         poses[:, 3] = (0.0, 0.0, 0.0, 1.0)
         _first_bad(~np.isfinite(times), "a time that is not finite")
         _first_bad(np.concatenate([[False], np.diff(times) <= 0]), "a time that does not go on")

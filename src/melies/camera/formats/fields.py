@@ -1,11 +1,13 @@
-"""Numbers out of JSON documents of others, with errors that say where in the document they are wrong."""
+"""JSON documents of others: numbers out of them, with errors that say where they are wrong, and back."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from jaxtyping import Float64
 from numpy import ndarray
 
@@ -26,6 +28,13 @@ def read_json(file: Path) -> Any:
         raise UserError(f"no JSON: line {error.lineno}: {error.msg}", where=str(file)) from None
     except (ValueError, RecursionError) as error:  # of numbers with too many digits, and nested too deep
         raise UserError(f"no JSON: {error}", where=str(file)) from None
+
+
+def json_bytes(document: Mapping[str, Any], name: str, items: Sequence[Mapping[str, Any]]) -> bytes:
+    """A document with a list `name` at its end, of one object a line; arrays are lists there."""
+    head = json.dumps(document, indent=1).removesuffix("\n}")
+    lines = b",\n  ".join(orjson.dumps(item, option=orjson.OPT_SERIALIZE_NUMPY) for item in items)
+    return f'{head},\n "{name}": [\n  '.encode() + lines + b"\n ]\n}\n"
 
 
 def items_of(document: Any, name: str, *, where: str) -> list[Mapping[str, Any]]:
@@ -74,6 +83,6 @@ def matrix_of(value: Any, shape: tuple[int, ...], *, where: str) -> Float64[ndar
 
 def _finite(value: float) -> bool:
     try:
-        return bool(np.isfinite(float(value)))
+        return math.isfinite(value)
     except OverflowError:
         return False

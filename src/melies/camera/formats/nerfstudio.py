@@ -4,20 +4,22 @@ Both have camera to world with OpenGL's axes of the camera. The first says no ti
 the lens, and one field of view from top to bottom per frame.
 """
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from melies.camera.formats.fields import items_of, matrix_of, number_of, read_json
+from melies.camera.formats.fields import items_of, json_bytes, matrix_of, number_of, read_json
 from melies.camera.path import CameraPath, at_frame_rate, lens_of
 from melies.errors import UserError
 
 HEIGHT_PX = 1080
 """Of the pictures that a path is written for."""
+LENS = frozenset({"w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y"})
+"""Fields that say something of the lens, of a set or of one of its pictures."""
 
 
 def write_transforms(path: CameraPath) -> bytes:
@@ -30,31 +32,33 @@ def write_transforms(path: CameraPath) -> bytes:
     document: dict[str, Any] = {"camera_model": "OPENCV", "w": w, "h": h}
     if alike:
         document |= dict(zip(names, pixels[0].tolist(), strict=True))
-    document["frames"] = [
+    frames = [
         {
             "file_path": f"images/frame_{index:05d}.png",
             **({} if alike else dict(zip(names, one.tolist(), strict=True))),
-            "transform_matrix": pose.tolist(),
+            "transform_matrix": pose,
         }
-        for index, (pose, one) in enumerate(zip(path.world_from_camera, pixels, strict=True), start=1)
+        for index, (pose, one) in enumerate(
+            zip(np.ascontiguousarray(path.world_from_camera), pixels, strict=True), start=1
+        )
     ]
-    return (json.dumps(document, indent=1) + "\n").encode()
+    return json_bytes(document, "frames", frames)
 
 
 def read_transforms(file: Path, fps: float) -> CameraPath:
     """The path of a set of pictures, in the order in which they are listed."""
     document = read_json(file)
     frames = items_of(document, "frames", where=str(file))
-    poses, lenses, aspects = [], [], []
+    poses, lenses, aspects = _poses(frames, "transform_matrix", where=f"{file}: frames"), [], []
+    shared = _lens(document, where=str(file))
     for index, frame in enumerate(frames):
-        where = f"{file}: frames[{index}]"
-        poses.append(_pose(frame.get("transform_matrix"), where=f"{where}.transform_matrix"))
-        lens, aspect = _lens({**document, **frame}, where=where)
+        own = not LENS.isdisjoint(frame)
+        lens, aspect = _lens({**document, **frame}, where=f"{file}: frames[{index}]") if own else shared
         lenses.append(lens)
         aspects.append(aspect)
     if any(lens is None for lens in lenses):
-        return at_frame_rate(np.stack(poses), fps)
-    return at_frame_rate(np.stack(poses), fps, lens=np.stack(lenses), aspect=aspects[0])
+        return at_frame_rate(poses, fps)
+    return at_frame_rate(poses, fps, lens=np.stack(lenses), aspect=aspects[0])
 
 
 def write_rendering(path: CameraPath) -> bytes:
@@ -71,36 +75,47 @@ def write_rendering(path: CameraPath) -> bytes:
         "is_cycle": False,
         "crop": None,
         "keyframes": [],
-        "camera_path": [
-            {"camera_to_world": pose.ravel().tolist(), "fov": angle, "aspect": aspect}
-            for pose, angle in zip(path.world_from_camera, fov.tolist(), strict=True)
-        ],
     }
-    return (json.dumps(document, indent=1) + "\n").encode()
+    frames = [
+        {"camera_to_world": pose.ravel(), "fov": angle, "aspect": aspect}
+        for pose, angle in zip(path.world_from_camera, fov.tolist(), strict=True)
+    ]
+    return json_bytes(document, "camera_path", frames)
 
 
 def read_rendering(file: Path, fps: float) -> CameraPath:
     """The path of a rendering; where it says no frames a second, `fps`."""
     document = read_json(file)
     frames = items_of(document, "camera_path", where=str(file))
-    poses, lenses = [], []
+    poses, lenses = _poses(frames, "camera_to_world", where=f"{file}: camera_path"), []
     aspect = number_of(frames[0], "aspect", where=f"{file}: camera_path[0]")
     for index, frame in enumerate(frames):
         where = f"{file}: camera_path[{index}]"
-        poses.append(_pose(frame.get("camera_to_world"), where=f"{where}.camera_to_world"))
         fov = number_of(frame, "fov", where=where)
         if fov is not None and not 0 < fov < 180:
             raise UserError(f"a field of view of {fov:g}°", where=where)
         if fov is not None and aspect is not None and aspect > 0:
-            focal = 0.5 / np.tan(np.deg2rad(fov) / 2)
-            lenses.append(np.array([focal / aspect, focal, 0.5, 0.5]))
+            focal = 0.5 / math.tan(math.radians(fov) / 2)
+            lenses.append([focal / aspect, focal, 0.5, 0.5])
     given = number_of(document, "fps", where=str(file))
     return at_frame_rate(
-        np.stack(poses),
+        poses,
         fps if given is None else given,
         lens=np.stack(lenses) if len(lenses) == len(poses) else None,
         aspect=aspect,
     )
+
+
+def _poses(frames: Sequence[Mapping[str, Any]], name: str, *, where: str) -> ndarray:
+    """The matrix of every frame: all at once if they are alike, else one by one, to say which is wrong."""
+    values = [frame.get(name) for frame in frames]
+    try:
+        found = np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        found = np.zeros(0)
+    if found.shape[1:] in ((4, 4), (16,)) and np.isfinite(found).all():
+        return found.reshape(-1, 4, 4)
+    return np.stack([_pose(value, where=f"{where}[{index}].{name}") for index, value in enumerate(values)])
 
 
 def _pose(value: Any, *, where: str) -> ndarray:
@@ -111,10 +126,7 @@ def _pose(value: Any, *, where: str) -> ndarray:
 
 def _lens(item: Mapping[str, Any], *, where: str) -> tuple[ndarray | None, float | None]:
     """The lens in shares of the picture, and its aspect; pictures whose size is not told are square."""
-    numbers = {
-        name: number_of(item, name, where=where)
-        for name in ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
-    }
+    numbers = {name: number_of(item, name, where=where) for name in sorted(LENS)}
     w, h = numbers["w"] or 1.0, numbers["h"] or 1.0
     if not (w > 0 and h > 0):
         raise UserError(f"a picture of {w:g} × {h:g}", where=where)

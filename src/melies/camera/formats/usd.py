@@ -6,6 +6,7 @@ unit there, so that in centimetres they are millimetres.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def write(path: CameraPath) -> bytes:
     place = camera.AddTransformOp()
     poses = path.world_from_camera.copy()
     poses[:, :3, 3] /= METRES
-    for code, pose in zip(codes, poses, strict=True):
-        place.Set(gf.Matrix4d(*pose.T.ravel().tolist()), code)  # rows are vectors there
+    rows = np.ascontiguousarray(np.swapaxes(poses, 1, 2))  # rows are vectors there
+    _set(place.GetAttr(), codes, _library("Vt").Matrix4dArray.FromNumpy(rows))
     width = np.full(len(path), FILM_MM)
     focal = lens[:, 0] * width
     height = focal / lens[:, 1]
@@ -58,10 +59,19 @@ def write(path: CameraPath) -> bytes:
         if (values == values[0]).all():
             attribute.Set(float(values[0]))
             continue
-        for code, value in zip(codes, values.tolist(), strict=True):
-            attribute.Set(value, code)
+        _set(attribute, codes, values.tolist())
     camera.GetClippingRangeAttr().Set(gf.Vec2f(0.01 / METRES, 1000 / METRES))
     return stage.GetRootLayer().ExportToString().encode()
+
+
+def _set(attribute: Any, codes: Sequence[float], values: Any) -> None:
+    """Give an attribute its values in time, without telling anyone of each."""
+    sdf = _library("Sdf")
+    attribute.Set(values[0], codes[0])
+    layer, place = attribute.GetStage().GetRootLayer(), attribute.GetPath()
+    with sdf.ChangeBlock():
+        for code, value in zip(codes, values, strict=True):
+            layer.SetTimeSample(place, code, value)
 
 
 def read(file: Path, fps: float) -> CameraPath:
@@ -81,21 +91,37 @@ def read(file: Path, fps: float) -> CameraPath:
     codes, prim = max(((_codes(geom, prim), prim) for prim in cameras), key=lambda one: len(one[0]))
     if len(codes) > MAX_ROWS:
         raise UserError(f"more than {MAX_ROWS:,} frames", where=str(file))
-    cache, poses, lenses, aspects = geom.XformCache(), [], [], []
-    camera = geom.Camera(prim)
-    for code in codes or [usd.TimeCode.Default()]:
+    times, cache, poses = codes or [usd.TimeCode.Default()], geom.XformCache(), []
+    for code in times:
         cache.SetTime(code)
         poses.append(np.array(cache.GetLocalToWorldTransform(prim)).T)
+    lenses, aspects = _lenses(geom.Camera(prim), times)
+    return CameraPath(
+        world_from_camera=_upright(np.stack(poses), stage, geom),
+        times=np.array(codes) / stage.GetTimeCodesPerSecond() if codes else np.zeros(1),
+        lens=lenses,
+        aspect=aspects[0],
+    )
+
+
+def _lenses(camera: Any, times: list) -> tuple[ndarray, list[float]]:
+    """Lens and aspect at each time; read once where nothing of it changes."""
+    attributes = (
+        camera.GetFocalLengthAttr(),
+        camera.GetHorizontalApertureAttr(),
+        camera.GetVerticalApertureAttr(),
+        camera.GetHorizontalApertureOffsetAttr(),
+        camera.GetVerticalApertureOffsetAttr(),
+    )
+    changes = any(attribute.GetNumTimeSamples() > 1 for attribute in attributes)
+    lenses, aspects = [], []
+    for code in times if changes else times[:1]:
         window = camera.GetCamera(code).frustum.GetWindow()
         (left, bottom), (right, top) = window.GetMin(), window.GetMax()
         lenses.append([1 / (right - left), 1 / (top - bottom), -left / (right - left), top / (top - bottom)])
         aspects.append((right - left) / (top - bottom))
-    return CameraPath(
-        world_from_camera=_upright(np.stack(poses), stage, geom),
-        times=np.array(codes) / stage.GetTimeCodesPerSecond() if codes else np.zeros(1),
-        lens=np.array(lenses),
-        aspect=aspects[0],
-    )
+    repeats = 1 if changes else len(times)
+    return np.tile(lenses, (repeats, 1)), aspects
 
 
 def write_crate(path: CameraPath) -> bytes:
