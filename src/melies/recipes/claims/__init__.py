@@ -9,5 +9,6 @@ PARTS = {
     "guidance": "melies.recipes.claims.guidance:PART",
     "laboratory": "melies.recipes.claims.laboratory:PART",
     "control": "melies.recipes.claims.control:PART",
+    "camera": "melies.recipes.claims.camera:PART",
 }
 """Part → its `melies.recipes.claims.claim.Part`."""
