@@ -12,7 +12,7 @@ stay apart; noise is stronger (`--axes world --knee 0 --P-mean -1.2 --P-std 1.2`
 With `--data` they are those of a set in E.T.'s layout, such as `melies camera dataset build` makes of videos.
 Every preview draws held-out shots from their captions and characters, and writes into `c-f1.jsonl` how well
 the tagger finds in them what was asked for. One core of a server's processor sees some 80 shots a second:
-an hour.
+forty minutes.
 """
 
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ class DirectorRecipe:
 
 SMALL = DirectorConfig(dim=128, depth=5, patch=5, dropout=0.0, skipped=0.0, text_dim=384)
 TRAINING = TrainingConfig(
-    num_samples=300_000,
+    num_samples=200_000,
     batch_size=32,
     learning_rate=1e-3,
     warmup=12_800,
