@@ -9,6 +9,8 @@ import pytest
 from melies.camera.caption import outline, write_caption
 from melies.camera.framing import in_view
 from melies.camera.labels import STATIC
+from melies.camera.motion import label_motions
+from melies.camera.path import ASPECT, at_frame_rate
 from melies.camera.synthesis import IN_VIEW, SynthesisConfig, synthesize
 from melies.camera.tag import Segment, find_segments, tag_camera, tag_character
 from melies.errors import UserError
@@ -101,3 +103,18 @@ def test_captions_say_every_move_in_order():
         assert re.search("static.*(push|dolly|dollies|forward)", text)
     alone = {write_caption(ONE, rng=rng) for _ in range(50)}
     assert alone == {"The camera trucks right.", "The camera moves right."}
+
+
+def test_the_lens_zooms_where_it_was_made_to():
+    """The tagger of motions finds what was made, and the character stays in the picture of the lens."""
+    found, asked = 0, 0
+    for shot in synthesize(30, seed=6, config=SynthesisConfig(zoom=1.0)):
+        n = len(shot.character)
+        lens = np.stack([shot.focal / ASPECT, shot.focal, *[np.full(n, 0.5)] * 2], axis=1)
+        path = at_frame_rate(shot.world_from_camera, 25.0, lens=lens, aspect=ASPECT)
+        assert in_view(shot.world_from_camera, shot.character, focal=shot.focal).mean() >= IN_VIEW
+        signs = label_motions(path)["zoom"]
+        steps = signs[shot.zoom.start : shot.zoom.end]
+        found += int((steps == (1 if shot.zoom.name == "zoom_in" else -1)).sum())
+        asked += len(steps)
+    assert found / asked > 0.95

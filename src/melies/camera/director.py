@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from melies.camera.features import NUM_FEATURES
+from melies.camera.features import NUM_FEATURES, WITH_LENS
 from melies.config import check_positive, check_range
 from melies.errors import UserError
 from melies.interfaces import AttentionEdit, Condition
@@ -37,6 +37,8 @@ class DirectorConfig:
 
     design: Design = "cross-attention"
     """How the conditions enter: A, B or C of the paper."""
+    features: int = NUM_FEATURES
+    """Numbers a frame: ten where the last is the focal length."""
     frames: int = 300
     """Longest path, in frames."""
     patch: int = 1
@@ -65,6 +67,7 @@ class DirectorConfig:
         """Check the ranges."""
         for name in ("frames", "patch", "dim", "depth", "head_dim", "mlp_ratio", "text_dim"):
             check_positive(name, getattr(self, name))
+        check_range("features", self.features, low=NUM_FEATURES, high=WITH_LENS)
         for name in ("registers", "encoder_depth"):
             check_range(name, getattr(self, name), low=0)
         for name in ("dropout", "skipped"):
@@ -96,7 +99,7 @@ class Director(nn.Module):
             dropout=config.dropout,
             skipped=config.skipped,
         )
-        self.embed = nn.Linear(NUM_FEATURES * patch, dim)
+        self.embed = nn.Linear(config.features * patch, dim)
         self.noise = nn.Sequential(nn.Linear(NOISE_DIM, dim), nn.SiLU(), nn.Linear(dim, dim))
         crossed, modulated = config.design == "cross-attention", config.design == "modulated"
         if crossed:
@@ -114,7 +117,7 @@ class Director(nn.Module):
         self.blocks = nn.ModuleList(build(crossed=crossed, modulated=modulated) for _ in range(config.depth))
         self.final_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim)) if modulated else None
         self.final_norm = None if modulated else nn.LayerNorm(dim, eps=1e-6)
-        self.out = nn.Linear(dim, NUM_FEATURES * patch)
+        self.out = nn.Linear(dim, config.features * patch)
         self._initialise()
 
     def _initialise(self) -> None:

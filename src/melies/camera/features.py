@@ -12,9 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from melies.camera.path import FOCAL
 from melies.transform import StandardizeSteps
 
 NUM_FEATURES = 9
+WITH_LENS = 10
+"""Where the last is the focal length."""
+LENS_STD = 0.25
+"""Of the logarithm of the focal length over E.T.'s, by which it is standardised."""
 
 Axes = Literal["world", "camera"]
 """In which the steps are: those of the world, as published, or those of the camera at the frame before."""
@@ -59,11 +64,21 @@ def decode_path(
     x = torch.nn.functional.normalize(first, dim=-1)
     y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
     rotation = torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
-    translation = steps.inverse(x0[:, 6:]).mT
+    translation = steps.inverse(x0[:, 6:NUM_FEATURES]).mT
     if axes == "camera":
         translation = _summed(translation, rotation)
     last = x0.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*rotation.shape[:2], 1, 4)
     return torch.cat([torch.cat([rotation, translation[..., None]], dim=-1), last], dim=-2)
+
+
+def encode_lens(focal: Float[Tensor, "b n"]) -> Float[Tensor, "b one n"]:
+    """Focal lengths, in heights of the picture, to a feature."""
+    return HALF * (focal / FOCAL).log()[:, None] / LENS_STD
+
+
+def decode_lens(feature: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """A feature to focal lengths; at most a hundred times E.T.'s, and at least a hundredth."""
+    return FOCAL * (feature / HALF * LENS_STD).clamp(-4.6, 4.6).exp()
 
 
 def translation_in(axes: Axes, world_from_camera: Float[Tensor, "*b n 4 4"]) -> Float[Tensor, "*b n 3"]:

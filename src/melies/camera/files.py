@@ -16,12 +16,13 @@ from melies import checkpoint
 from melies.camera.character import find_character
 from melies.camera.constraint import Constraint, read_key
 from melies.camera.formats import FORMATS, Format, format_for, write_as
-from melies.camera.framing import ASPECT, FOCAL, in_view
+from melies.camera.framing import in_view
+from melies.camera.generate import Drawn
 from melies.camera.labels import camera_name
 from melies.camera.model import CameraDiffusion
-from melies.camera.path import at_frame_rate
+from melies.camera.path import ASPECT, FOCAL, at_frame_rate
 from melies.camera.picture import path_picture
-from melies.camera.stitch import draw_long_paths
+from melies.camera.stitch import draw_long_shots
 from melies.camera.tag import find_segments, tag_camera
 from melies.config import check_positive, check_range, to_json
 from melies.diffusion import METHODS, SCHEDULES
@@ -155,7 +156,7 @@ def generate_paths(
     began = time.perf_counter()
     every = [prompt for prompt in prompts for _ in range(settings.count)]
     seeds = [settings.seed + take for _ in prompts for take in range(settings.count)]
-    paths = draw_long_paths(
+    shots = draw_long_shots(
         model,
         every,
         [track] * len(every),
@@ -166,9 +167,9 @@ def generate_paths(
         progress=progress,
     )
     takes = []
-    for index, (prompt, seed, path) in enumerate(zip(every, seeds, paths, strict=True)):
+    for index, (prompt, seed, shot) in enumerate(zip(every, seeds, shots, strict=True)):
         stem = _fresh(out, prompt, seed) if stems is None else stems[index]
-        takes.append(_write(stem, kind, settings, model, prompt, seed, path, track))
+        takes.append(_write(stem, kind, settings, model, prompt, seed, shot, track))
     return PathsReport(takes=tuple(takes), seconds=time.perf_counter() - began)
 
 
@@ -196,10 +197,12 @@ def _write(
     model: CameraDiffusion,
     prompt: str,
     seed: int,
-    poses: ndarray,
+    shot: Drawn,
     track: ndarray,
 ) -> Take:
-    lens = np.tile([FOCAL / ASPECT, FOCAL, 0.5, 0.5], (len(poses), 1))
+    poses = shot.world_from_camera
+    focal = np.full(len(poses), FOCAL) if shot.focal is None else shot.focal
+    lens = np.stack([focal / ASPECT, focal, *[np.full(len(poses), 0.5)] * 2], axis=1)
     path = at_frame_rate(poses, model.config.fps, lens=lens, aspect=ASPECT)
     file = write_as(path, stem.with_name(stem.name + kind.suffix), kind)
     picture = stem.with_name(f"{stem.name}.png")
@@ -212,7 +215,7 @@ def _write(
     )
     segments = find_segments(tag_camera(poses, model.config.fps)) if len(poses) > 1 else []
     tags = ", ".join(f"{camera_name(one.label)} {one.start}–{one.end}" for one in segments)
-    return Take(prompt, seed, file, picture, tags, float(1 - in_view(poses, track).mean()))
+    return Take(prompt, seed, file, picture, tags, float(1 - in_view(poses, track, focal=focal).mean()))
 
 
 def _fresh(out: Path, prompt: str, seed: int) -> Path:

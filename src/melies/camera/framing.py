@@ -5,11 +5,9 @@ from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from melies.camera.features import Axes
-from melies.camera.path import ASPECT
+from melies.camera.path import ASPECT, FOCAL
 from melies.geometry import exp_rotation, inverse
 
-FOCAL = (ASPECT + 1) / 2
-"""In heights of the picture: SLAHMR's guess (width + height)/2, which all E.T. paths carry."""
 NEAREST = 0.3
 """Depth up to which a character is not in the picture, metres."""
 HEIGHT = 1.7
@@ -25,17 +23,24 @@ def seen_from(world_from_camera: Poses, character: Track) -> Track:
     return (inverse(world_from_camera) @ here[:, :, None])[:, :3, 0]
 
 
-def in_view(world_from_camera: Poses, character: Track, margin: float = 0.0) -> Bool[ndarray, " n"]:
-    """Whether the character's hips are in a 16:9 picture of E.T.'s focal length, clear of its margins.
+def in_view(
+    world_from_camera: Poses,
+    character: Track,
+    margin: float = 0.0,
+    *,
+    focal: float | Float64[ndarray, " n"] = FOCAL,
+) -> Bool[ndarray, " n"]:
+    """Whether the character's hips are in a 16:9 picture, clear of its margins.
 
     Args:
         world_from_camera: Poses, metres.
         character: Where the hips are, metres.
         margin: Share of the picture on each side that does not count.
+        focal: Of the lens, in heights of the picture; E.T.'s if not given.
     """
     x, y, z = seen_from(world_from_camera, character).T
     half = (1 - 2 * margin) / 2
-    return (z > NEAREST) & (np.abs(x) * FOCAL <= z * ASPECT * half) & (np.abs(y) * FOCAL <= z * half)
+    return (z > NEAREST) & (np.abs(x) * focal <= z * ASPECT * half) & (np.abs(y) * focal <= z * half)
 
 
 def keep_in_view(world_from_camera: Poses, character: Track, margin: float, *, axes: Axes = "world") -> Poses:

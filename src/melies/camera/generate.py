@@ -1,6 +1,7 @@
 """Draw camera paths: words and a moving character in, poses out, in memory."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +25,27 @@ RHO = 40.0
 """Of the published grid: nearly even in log σ."""
 
 
-@torch.no_grad()
+class Drawn(NamedTuple):
+    """One shot that was drawn."""
+
+    world_from_camera: Float64[ndarray, "n 4 4"]
+    """Metres, in the world of the character."""
+    focal: Float64[ndarray, " n"] | None
+    """Of the lens, in heights of the picture; None of a model that knows no lenses."""
+
+
 def draw_paths(
+    model: CameraDiffusion,
+    prompts: Sequence[str],
+    characters: Sequence[Float64[ndarray, "_ 3"]],
+    **options: Any,
+) -> list[Float64[ndarray, "_ 4 4"]]:
+    """The poses `world_from_camera` alone of what `draw_shots` draws, which takes the same options."""
+    return [shot.world_from_camera for shot in draw_shots(model, prompts, characters, **options)]
+
+
+@torch.no_grad()
+def draw_shots(
     model: CameraDiffusion,
     prompts: Sequence[str],
     characters: Sequence[Float64[ndarray, "_ 3"]],
@@ -39,7 +59,7 @@ def draw_paths(
     constraints: Sequence[Constraint] | None = None,
     batch_size: int = 32,
     progress: Progress = silent,
-) -> list[Float64[ndarray, "_ 4 4"]]:
+) -> list[Drawn]:
     """Draw one path beside each character, as long as its track.
 
     Args:
@@ -56,9 +76,6 @@ def draw_paths(
         constraints: What each path is held to; nothing when not given.
         batch_size: Paths at once; bounds memory.
         progress: Shows the progress of the paths.
-
-    Returns:
-        Poses `world_from_camera`, metres, in the world of the character.
 
     Raises:
         UserError: If a track is empty or too long, a key is at a frame that is not there, or the guidance
@@ -80,7 +97,7 @@ def draw_paths(
         check_fits(guidance, sampler, 0.0)
     sample = import_from(choose(sampler, SAMPLERS, "sampler"))
     sigmas = karras(num_steps, model.config.sigma_min, model.config.sigma_max, rho)
-    paths: list[ndarray] = []
+    paths: list[Drawn] = []
     with progress("drawing", total=len(prompts), unit="paths") as track:
         for start in range(0, len(prompts), batch_size):
             part = slice(start, min(start + batch_size, len(prompts)))
@@ -108,7 +125,7 @@ def _draw_batch(
     sample,
     seeds: Sequence[int],
     constraints: Sequence[Constraint],
-) -> list[ndarray]:
+) -> list[Drawn]:
     starts = [track[0] for track in characters]
     own = [track - start for track, start in zip(characters, starts, strict=True)]
     constraints = [one.seen_from(start) for one, start in zip(constraints, starts, strict=True)]
@@ -130,13 +147,15 @@ def _draw_batch(
         return noise(step, whole)[..., :length]
 
     x = float(sigmas[0]) * cut(-1, whole)
-    poses = model.decode(sample(denoise, x, sigmas, noise=cut).double(), beside).cpu().numpy()
+    x0 = sample(denoise, x, sigmas, noise=cut).double()
+    poses, focal = model.decode(x0, beside).cpu().numpy(), model.focal(x0)
+    lenses = [None] * len(own) if focal is None else list(focal.cpu().numpy())
     found = []
-    for pose, track, start, constraint in zip(poses, own, starts, constraints, strict=True):
+    for pose, lens, track, start, constraint in zip(poses, lenses, own, starts, constraints, strict=True):
         pose = at_speed(pose[: len(track)], constraint.speed)
         pose = put_right(pose, track, constraint, axes=model.config.axes)
         pose[:, :3, 3] += start
-        found.append(pose)
+        found.append(Drawn(pose, None if lens is None else lens[: len(track)]))
     return found
 
 

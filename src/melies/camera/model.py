@@ -13,12 +13,16 @@ from melies.camera.features import (
     CAMERA_STEPS,
     CHARACTER_STEPS,
     NUM_FEATURES,
+    WITH_LENS,
     Axes,
+    decode_lens,
     decode_path,
     encode_character,
+    encode_lens,
     encode_path,
     moved,
 )
+from melies.camera.path import FOCAL
 from melies.config import check_positive, check_range, from_json
 from melies.diffusion.precondition import Preconditioned, edm, flow
 from melies.errors import UserError
@@ -118,14 +122,28 @@ class CameraDiffusion(TextReader):
 
     def shape(self, frames: int) -> tuple[int, int]:
         """Features and frames of one x0."""
-        return (NUM_FEATURES, frames)
+        return (self.config.network.features, frames)
 
     def encode(
-        self, world_from_camera: Float[Tensor, "b n 4 4"], characters: Float[Tensor, "b n 3"]
-    ) -> Float[Tensor, "b nine n"]:
-        """Poses, and where their character is, both in metres from its first position, to x0."""
+        self,
+        world_from_camera: Float[Tensor, "b n 4 4"],
+        characters: Float[Tensor, "b n 3"],
+        focal: Float[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b features n"]:
+        """Poses to x0.
+
+        Args:
+            world_from_camera: Metres from where the character is first.
+            characters: Where it is, metres from there.
+            focal: Of the lens, in heights of the picture; E.T.'s if not given. For a model that knows lenses.
+        """
         poses = moved(world_from_camera, -characters) if self.config.relative else world_from_camera
-        return encode_path(poses, self._steps("camera"), axes=self.config.axes)
+        x0 = encode_path(poses, self._steps("camera"), axes=self.config.axes)
+        if self.config.network.features < WITH_LENS:
+            return x0
+        return torch.cat(
+            [x0, encode_lens(torch.full_like(x0[:, 0], FOCAL) if focal is None else focal)], dim=1
+        )
 
     def decode(
         self, x0: Float[Tensor, "b nine n"], characters: Float[Tensor, "b n 3"]
@@ -133,6 +151,10 @@ class CameraDiffusion(TextReader):
         """x0 to poses beside their character."""
         poses = decode_path(x0, self._steps("camera"), axes=self.config.axes)
         return moved(poses, characters) if self.config.relative else poses
+
+    def focal(self, x0: Float[Tensor, "b features n"]) -> Float[Tensor, "b n"] | None:
+        """x0 to focal lengths, in heights of the picture; None of a model that knows no lenses."""
+        return decode_lens(x0[:, NUM_FEATURES]) if self.config.network.features == WITH_LENS else None
 
     @torch.no_grad()
     def condition_on(

@@ -12,6 +12,8 @@ from melies.geometry import nearest_rotation
 
 ASPECT = 16 / 9
 """Width by height of a picture of which nothing is known."""
+FOCAL = (ASPECT + 1) / 2
+"""In heights of the picture: SLAHMR's guess (width + height)/2, which all E.T. paths carry."""
 REPAIRED = 1e-3
 """How far a rotation may be from orthonormal and is still made so."""
 EXACT = 1e-12

@@ -7,7 +7,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 from PIL import Image
 
-from melies.camera.framing import ASPECT, FOCAL
+from melies.camera.path import ASPECT, FOCAL
 from melies.report.plot import draw_beside
 
 SHOWN = 7

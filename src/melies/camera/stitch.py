@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from melies.camera.constraint import Constraint, Key, at_speed, put_right
-from melies.camera.generate import draw_paths
+from melies.camera.generate import Drawn, draw_shots
 from melies.camera.model import CameraDiffusion
 from melies.config import check_range
 
@@ -40,7 +40,7 @@ def windows(frames: int, longest: int, overlap: int) -> list[Window]:
     return [Window(start, start + length) for start in starts]
 
 
-def draw_long_paths(
+def draw_long_shots(
     model: CameraDiffusion,
     prompts: Sequence[str],
     characters: Sequence[Float64[ndarray, "_ 3"]],
@@ -49,7 +49,7 @@ def draw_long_paths(
     seeds: Sequence[int] | None = None,
     constraints: Sequence[Constraint] | None = None,
     **options: Any,
-) -> list[Float64[ndarray, "_ 4 4"]]:
+) -> list[Drawn]:
     """Draw one path beside each character, of any length; each window is drawn from the whole prompt.
 
     Args:
@@ -59,18 +59,19 @@ def draw_long_paths(
         overlap: Frames that a window shares with the one before, whose poses are kept.
         seeds: One per path; 0, 1, 2 … when not given.
         constraints: What each path is held to, by the frames of the whole path.
-        options: The others of `draw_paths`, which says what is returned and what is wrong.
+        options: The others of `draw_shots`, which says what is returned and what is wrong.
     """
     seeds = list(range(len(prompts))) if seeds is None else list(seeds)
     held = [Constraint()] * len(prompts) if constraints is None else list(constraints)
     longest = model.config.network.frames
     if all(len(track) <= longest for track in characters):
-        return draw_paths(model, prompts, characters, seeds=seeds, constraints=held, **options)
+        return draw_shots(model, prompts, characters, seeds=seeds, constraints=held, **options)
     plans = [windows(len(track), longest, min(overlap, longest // 2)) for track in characters]
     paths = [np.empty((0, 4, 4)) for _ in prompts]
+    lenses = [np.empty(0) for _ in prompts]
     for number in range(max(len(plan) for plan in plans)):
         rows = [row for row, plan in enumerate(plans) if number < len(plan)]
-        drawn = draw_paths(
+        drawn = draw_shots(
             model,
             [prompts[row] for row in rows],
             [characters[row][slice(*plans[row][number])] for row in rows],
@@ -80,12 +81,18 @@ def draw_long_paths(
             ],
             **options,
         )
-        for row, path in zip(rows, drawn, strict=True):
+        for row, shot in zip(rows, drawn, strict=True):
             known = len(paths[row]) - plans[row][number].start
-            paths[row] = np.concatenate([paths[row], path[known:]])
+            paths[row] = np.concatenate([paths[row], shot.world_from_camera[known:]])
+            if shot.focal is not None:  # the zoom goes on from where it was
+                goes_on = lenses[row][-1] / shot.focal[known - 1] if known else 1.0
+                lenses[row] = np.concatenate([lenses[row], goes_on * shot.focal[known:]])
     return [
-        put_right(at_speed(path, one.speed), track, one, axes=model.config.axes)
-        for path, track, one in zip(paths, characters, held, strict=True)
+        Drawn(
+            put_right(at_speed(path, one.speed), track, one, axes=model.config.axes),
+            lens if len(lens) else None,
+        )
+        for path, lens, track, one in zip(paths, lenses, characters, held, strict=True)
     ]
 
 

@@ -16,6 +16,8 @@ from numpy import ndarray
 
 from melies.camera.framing import in_view
 from melies.camera.labels import STATIC, signs_of
+from melies.camera.motion import Motion
+from melies.camera.path import FOCAL
 from melies.camera.tag import FPS, Segment
 from melies.config import check_range
 from melies.errors import UserError
@@ -49,6 +51,10 @@ LAG = 0.12
 """Share of the way to its character that a camera which looks at it turns in a frame."""
 IN_VIEW = 0.85
 """Least share of frames in which the character is in the picture."""
+ZOOM_RATE = (0.06, 0.4)
+"""Of the focal length's logarithm, a second: well above what counts as a zoom."""
+MOST_ZOOM = 2.5
+"""Times that the focal length grows or shrinks."""
 CHUNK = 512
 """Shots integrated at once."""
 
@@ -63,12 +69,15 @@ class SynthesisConfig:
     """Frames of the longest shot."""
     follow: float = 0.25
     """Share of the shots with a moving character in which the camera goes along with it."""
+    zoom: float = 0.0
+    """Share of the shots in which the lens zooms."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_range("least_frames", self.least_frames, low=2)
         check_range("most_frames", self.most_frames, low=self.least_frames)
         check_range("follow", self.follow, low=0, high=1)
+        check_range("zoom", self.zoom, low=0, high=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,6 +93,10 @@ class Shot:
     character_segments: tuple[Segment, ...]
     follows: bool
     """Whether the camera was made to go along with the character."""
+    focal: Float64[ndarray, " n"] | None = None
+    """Of the lens, in heights of the picture; None where it is E.T.'s all the time."""
+    zoom: Motion | None = None
+    """What the lens was made to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,6 +130,7 @@ def synthesize(count: int, *, seed: int, config: SynthesisConfig | None = None) 
             if made == count:
                 return
             if in_view(poses, character).mean() >= IN_VIEW:
+                focal, zoom = _zoomed(plan, poses, character, np.random.default_rng([seed, made, 7]), config)
                 made += 1
                 yield Shot(
                     world_from_camera=poses,
@@ -124,6 +138,8 @@ def synthesize(count: int, *, seed: int, config: SynthesisConfig | None = None) 
                     camera_segments=plan.camera,
                     character_segments=plan.character,
                     follows=plan.follows,
+                    focal=focal,
+                    zoom=zoom,
                 )
     if made < count:
         raise UserError(f"only {made} of {count} shots keep their character in the picture")
@@ -169,6 +185,25 @@ def _plan(rng: np.random.Generator, config: SynthesisConfig) -> _Plan:
         looks=bool(looks),
         follows=bool(follows),
     )
+
+
+def _zoomed(
+    plan: _Plan, poses: ndarray, character: ndarray, rng: np.random.Generator, config: SynthesisConfig | None
+) -> tuple[ndarray | None, Motion | None]:
+    """A lens that zooms over one of the camera's motions or the whole shot; in only where all stays seen."""
+    if config is None or rng.random() >= config.zoom:
+        return None, None
+    span = plan.camera[int(rng.integers(len(plan.camera)))]
+    start, end = (0, plan.frames - 1) if rng.random() < 0.4 else (span.start, span.end)
+    seconds = (end - start) / FPS
+    rate = float(np.exp(rng.uniform(*np.log(ZOOM_RATE))))
+    whole = min(rate * seconds, np.log(MOST_ZOOM))
+    share = np.clip((np.arange(plan.frames) - start) / (end - start), 0, 1)
+    way = "in" if rng.random() < 0.5 else "out"
+    focal = FOCAL * np.exp((1 if way == "in" else -1) * whole * share)
+    if in_view(poses, character, focal=focal).mean() < IN_VIEW:
+        way, focal = "out", FOCAL * np.exp(-whole * share)
+    return focal, Motion(f"zoom_{way}", start, end)
 
 
 def _borders(num: int, steps: int, least: int, rng: np.random.Generator) -> list[int]:

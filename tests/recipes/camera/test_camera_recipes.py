@@ -12,9 +12,10 @@ from melies import checkpoint
 from melies.camera.dataset import is_pure, labels_of, synthesize_set
 from melies.camera.et import read_sample, sample_names
 from melies.camera.features import encode_path
-from melies.camera.generate import draw_paths
+from melies.camera.generate import draw_paths, draw_shots
 from melies.camera.labels import signs_of
 from melies.camera.model import CameraDiffusion
+from melies.camera.path import FOCAL
 from melies.camera.synthesis import SynthesisConfig, synthesize
 from melies.errors import UserError
 from melies.recipes.camera import clatr, director
@@ -81,6 +82,37 @@ def test_a_director_of_flow_time_tells_places_from_the_character(tmp_path):
     still[..., :3, 3] = torch.tensor([0.0, 0.0, -3.0]).double()
     own = CameraDiffusion(replace(model.config, relative=False), transforms=model.transforms)
     assert torch.allclose(model.encode(follows, track), own.encode(still, track), atol=1e-6)
+
+
+def test_a_director_of_lenses_draws_focal_lengths(tmp_path):
+    director.run(replace(recipe("modulated"), zoom=0.5), Job(out=tmp_path, say=lambda _: None))
+    model = checkpoint.load(tmp_path).model
+    shots = list(synthesize(20, seed=3, config=SynthesisConfig(zoom=1.0)))
+    numbers = (shots[0].world_from_camera, shots[0].character, shots[0].focal)
+    poses, track, focal = (torch.from_numpy(one)[None] for one in numbers)
+    x0 = model.encode(poses, track, focal)
+    assert x0.shape[1] == 10
+    assert torch.allclose(model.focal(x0), focal, atol=1e-6)
+    assert torch.allclose(model.decode(x0, track), poses, atol=1e-6)
+    assert torch.allclose(model.focal(model.encode(poses, track)), torch.tensor(FOCAL).double())
+    drawn = draw_shots(model, ["It zooms in."] * 2, [shot.character for shot in shots[:2]], num_steps=2)
+    for shot, one in zip(shots, drawn, strict=False):
+        assert one.focal.shape == (len(shot.character),)
+        assert (one.focal > 0).all()
+    with pytest.raises(UserError, match="one lens each"):
+        director.run(replace(recipe("modulated"), zoom=0.5), Job(out=tmp_path / "x", data=tmp_path))
+
+
+def test_captions_say_what_the_lens_does():
+    made = captioned_shots(40, seed=1, config=SynthesisConfig(zoom=0.5))
+    for shot, caption, mirrored in zip(made.shots, made.captions, made.mirrored_captions, strict=True):
+        way = "zooms out" if shot.zoom and shot.zoom.name == "zoom_out" else "zooms in"
+        assert (way in caption) == (way in mirrored) == (shot.zoom is not None)
+    assert {shot.zoom and shot.zoom.name for shot in made.shots} == {None, "zoom_in", "zoom_out"}
+    plain = captioned_shots(3, seed=1)
+    zoomed = captioned_shots(3, seed=1, config=SynthesisConfig(zoom=1.0))
+    for one, other in zip(plain.shots, zoomed.shots, strict=True):
+        assert (one.world_from_camera == other.world_from_camera).all()
 
 
 def test_a_run_goes_on_bit_for_bit(tmp_path):
@@ -151,7 +183,7 @@ def test_batches_are_shots_or_their_mirror_images():
             "text_valid": torch.ones(len(rows), 2, dtype=torch.bool),
         }
 
-    batches = shot_batches(shots, conditions, lambda poses, _: encode_path(poses, ONE), ONE, patch=5, seed=0)
+    batches = shot_batches(shots, conditions, lambda poses, *_: encode_path(poses, ONE), ONE, patch=5, seed=0)
     batch = batches(0, 32)
     assert batch["x0"].shape[2] % 5 == 0
     assert set((rows_of[0] >= 6).tolist()) == {True, False}

@@ -139,7 +139,7 @@ def run(config: CLaTrRecipe, job: Job) -> State:
         shot_batches(
             known,
             conditions,
-            lambda poses, _: model.features(poses),
+            lambda poses, *_: model.features(poses),
             characters,
             patch=model.config.patch,
             seed=config.training.seed,

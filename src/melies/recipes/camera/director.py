@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from melies import checkpoint
 from melies.camera.dataset import is_pure, labels_of
 from melies.camera.director import DirectorConfig
-from melies.camera.features import Axes, fit_steps, moved, translation_in
+from melies.camera.features import NUM_FEATURES, WITH_LENS, Axes, fit_steps, moved, translation_in
 from melies.camera.generate import draw_paths
 from melies.camera.labels import NUM_LABELS
 from melies.camera.model import CameraDiffusion, CameraDiffusionConfig, Time
-from melies.camera.synthesis import Shot
+from melies.camera.synthesis import Shot, SynthesisConfig
 from melies.camera.tag import FPS, tag_camera
 from melies.config import check_positive, check_range
 from melies.diffusion.loss import denoising_loss, drop_condition, edm, flow, log_normal
@@ -67,6 +67,9 @@ class DirectorRecipe:
     time: Time = "edm"
     """What the network predicts: EDM's mixture of path and noise, or the velocity of a flow, for which
     `--P-mean -0.69 --P-std 1` makes flow time logit-normal."""
+    zoom: float = 0.0
+    """Share of the shots that are made to learn from in which the lens zooms; above 0 the network draws a
+    focal length for each frame too."""
     knee: float = 0.05
     """Speed (m/s) from which on the camera's steps count by their ratio, so that standing still and moving
     slowly stay apart; 0 as published."""
@@ -92,7 +95,7 @@ class DirectorRecipe:
         """Check the ranges."""
         for name in ("num_shots", "P_std", "num_watched"):
             check_positive(name, getattr(self, name))
-        for name in ("drop_together", "drop_each"):
+        for name in ("drop_together", "drop_each", "zoom"):
             check_range(name, getattr(self, name), low=0, high=1)
         check_range("knee", self.knee, low=0)
 
@@ -123,11 +126,16 @@ def run(config: DirectorRecipe, job: Job) -> State:
     Raises:
         UserError: If the model to start from is not one of camera paths, or its encoder is not found.
     """
+    if job.data is not None and config.zoom:
+        raise UserError(
+            "a set's shots have one lens each", where="--zoom", remedy="leave --data or --zoom out"
+        )
     known, held_out = training_shots(
         job.data,
         config.num_shots,
         config.num_watched,
         seed=config.training.seed,
+        config=SynthesisConfig(zoom=config.zoom),
         progress=job.progress,
         say=job.say,
     )
@@ -177,7 +185,8 @@ def _build(
         ),
         "character": fit_steps([torch.from_numpy(shot.character) for shot in known.shots], mirrored=True),
     }
-    network = replace(config.network, text_dim=encoder.dim)
+    features = WITH_LENS if config.zoom else NUM_FEATURES
+    network = replace(config.network, text_dim=encoder.dim, features=features)
     return CameraDiffusion(
         CameraDiffusionConfig(
             network=network,

@@ -16,6 +16,7 @@ from melies.camera.dataset import HELD_OUT, UNSAID, caption_of
 from melies.camera.et import read_sample, sample_names
 from melies.camera.features import MIRROR, encode_character
 from melies.camera.labels import label_of, signs_of
+from melies.camera.motion import say_motions
 from melies.camera.synthesis import Shot, SynthesisConfig, synthesize
 from melies.camera.tag import Segment, find_segments
 from melies.data.balance import index_stream, uniform_at
@@ -63,12 +64,14 @@ def captioned_shots(
         for shot in synthesize(count, seed=seed, config=config):
             unsaid = shot.follows and rng.random() < UNSAID
             shots.append(shot)
-            captions.append(caption_of(shot.camera_segments, shot.character_segments, rng, unsaid=unsaid))
+            zooms = [] if shot.zoom is None else [say_motions([shot.zoom], len(shot.character) - 1)]
+            caption = caption_of(shot.camera_segments, shot.character_segments, rng, unsaid=unsaid)
+            captions.append(" ".join([caption, *zooms]))
             camera, character = (
                 mirror_segments(shot.camera_segments),
                 mirror_segments(shot.character_segments),
             )
-            mirrored.append(caption_of(camera, character, rng, unsaid=unsaid))
+            mirrored.append(" ".join([caption_of(camera, character, rng, unsaid=unsaid), *zooms]))
             track.advance(1)
     return CaptionedShots(shots=tuple(shots), captions=tuple(captions), mirrored_captions=tuple(mirrored))
 
@@ -141,6 +144,7 @@ def training_shots(
     watched: int,
     *,
     seed: int,
+    config: SynthesisConfig | None = None,
     progress: Progress = silent,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[CaptionedShots, CaptionedShots]:
@@ -151,6 +155,7 @@ def training_shots(
         count: Shots that are made.
         watched: Most held-out ones.
         seed: Of those that are made.
+        config: How they are made.
         progress: Shows the making or reading.
         say: Told of samples that are left out.
 
@@ -158,8 +163,8 @@ def training_shots(
         UserError: If the set cannot be read, or has nothing on one side.
     """
     if data is None:
-        known = captioned_shots(count, seed=seed, progress=progress)
-        return known, captioned_shots(watched, seed=HELD_OUT_SEED, progress=progress)
+        known = captioned_shots(count, seed=seed, config=config, progress=progress)
+        return known, captioned_shots(watched, seed=HELD_OUT_SEED, config=config, progress=progress)
     known, held_out = (read_shots(data, split, progress=progress, say=say) for split in ("train", "test"))
     rows = torch.linspace(0, len(held_out) - 1, min(watched, len(held_out))).long().tolist()
     return known, held_out.subset(rows)
@@ -174,7 +179,7 @@ def mirror_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
 def shot_batches(
     set_: CaptionedShots,
     conditions: Callable[[Tensor], dict[str, Tensor]],
-    encode: Callable[[Tensor, Tensor], Tensor],
+    encode: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     character: StandardizeSteps,
     *,
     patch: int,
@@ -185,25 +190,33 @@ def shot_batches(
     Args:
         set_: The shots.
         conditions: Rows of the captions, and behind them of the mirrored ones, to the condition of a batch.
-        encode: Poses (b, n, 4, 4) and their characters (b, n, 3) to features whose steps in x have mean 0.
+        encode: Poses (b, n, 4, 4), their characters (b, n, 3) and focal lengths (b, n), where there are any,
+            to features whose steps in x have mean 0.
         character: The map of the character's steps, with a mean of 0 in x.
         patch: Batches are as long as their longest shot, in whole patches.
         seed: Another seed, another order.
 
     Returns:
-        `(start, size) → batch` with `"x0"` (b, 9, n), `"frames_valid"` (b, n), `"character"` (b, 3, n) and
-        the text.
+        `(start, size) → batch` with `"x0"` (b, 9 or 10, n), `"frames_valid"` (b, n), `"character"` (b, 3, n)
+        and the text.
     """
     paths = [
-        encode(torch.from_numpy(shot.world_from_camera)[None], torch.from_numpy(shot.character)[None])[0]
+        encode(
+            torch.from_numpy(shot.world_from_camera)[None],
+            torch.from_numpy(shot.character)[None],
+            None if shot.focal is None else torch.from_numpy(shot.focal)[None],
+        )[0].float()
         for shot in set_.shots
     ]
-    paths = [path.float() for path in paths]
     tracks = [
         encode_character(torch.from_numpy(shot.character)[None], character)[0].float() for shot in set_.shots
     ]
     order = index_stream(torch.ones(len(set_), dtype=torch.float64), seed=seed)
-    mirror, mirror_track = torch.tensor(MIRROR)[:, None], torch.tensor([-1.0, 1.0, 1.0])[:, None]
+    features = len(paths[0])
+    mirror, mirror_track = (
+        torch.tensor([*MIRROR, 1.0])[:features, None],
+        torch.tensor([-1.0, 1.0, 1.0])[:, None],
+    )
 
     def batches(start: int, size: int) -> dict[str, Tensor]:
         chosen = order(start, size)
@@ -211,7 +224,7 @@ def shot_batches(
         rows = chosen + mirrored * len(set_)
         n = max(paths[i].shape[1] for i in chosen)
         n += -n % patch
-        x0, told = torch.zeros(size, 9, n), torch.zeros(size, 3, n)
+        x0, told = torch.zeros(size, features, n), torch.zeros(size, 3, n)
         valid = torch.zeros(size, n, dtype=torch.bool)
         for row, (index, turned) in enumerate(zip(chosen.tolist(), mirrored.tolist(), strict=True)):
             path, track = paths[index], tracks[index]
