@@ -7,7 +7,7 @@ A small one, of 96 channels and two blocks each for paths, words and decoding; f
 Captions say what the camera does and what the character does, the same that DIRECTOR reads. At each preview
 `retrieval.jsonl` gets how often a held-out path finds its caption among 256, and a caption its path. Captions
 of shots made by rule repeat: several paths fit one caption, so that a rank of 1 is not always to be had. It
-takes about an hour on one core.
+takes about half an hour on one core.
 """
 
 from dataclasses import dataclass, replace
@@ -83,7 +83,7 @@ CONFIG = CLaTrRecipe(
         dropout=0.0,
     ),
     training=TrainingConfig(
-        num_samples=300_000,
+        num_samples=150_000,
         batch_size=128,
         learning_rate=1e-3,
         warmup=12_800,
