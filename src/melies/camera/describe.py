@@ -97,7 +97,11 @@ def describe_path(
     if len(path) < 2:
         raise UserError("a path of one frame does not move", remedy="give at least two")
     if character is not None and len(character) < len(path):
-        raise UserError(f"a character of {len(character)} frames beside {len(path)} of the camera")
+        raise UserError(
+            f"a character of {len(character)} frames beside {len(path)} of the camera",
+            where="character",
+            remedy=f"give one that lasts as long, at {FPS:g} frames a second",
+        )
     labels = tag_camera(path.world_from_camera, FPS)
     segments = tuple(find_segments(labels))
     character = None if character is None else character[: len(path)]

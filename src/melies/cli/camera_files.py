@@ -179,6 +179,7 @@ def convert(argv: Sequence[str]) -> Answer:
     done = convert_path(arguments.source, arguments.target, arguments.settings, overwrite=arguments.overwrite)
     path = done.path
     seconds = float(path.times[-1] - path.times[0])
+    counted = "1 frame" if len(path) == 1 else f"{len(path):,} frames"
     return Answer(
         data={
             "file": done.file,
@@ -189,7 +190,7 @@ def convert(argv: Sequence[str]) -> Answer:
         },
         show=[
             *(f"note: {note}" for note in done.notes),
-            f"{len(path):,} frames, {seconds:.2f} s at {path.fps:.4g} a second, in {place(done.file)}",
+            f"{counted}, {seconds:.2f} s at {path.fps:.4g} a second, in {place(done.file)}",
         ],
         asked=False,
     )
