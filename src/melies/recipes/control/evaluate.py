@@ -190,7 +190,10 @@ def drawings_figures(
     """One drawing under several prompts, and several drawings under one; scribbles where they are known."""
     drawings = next((one for one in pairs if one.kind == "scribble"), pairs[0])
     count = min(SHOWN, len(drawings.pixels))
-    prompts, hints = list(drawings.prompts[:count]), drawings.hints[:count].expand(-1, 3, -1, -1)
+    # Of drawings that are mostly filled, and of nearly empty ones, little is to be seen.
+    by_ink = drawings.hints.float().mean((1, 2, 3)).argsort().tolist()
+    shown = by_ink[min(len(by_ink) // 4, len(by_ink) - count) :][:count]
+    prompts, hints = [drawings.prompts[row] for row in shown], drawings.hints[shown].expand(-1, 3, -1, -1)
 
     def made(words: Sequence[str], asked: Tensor) -> Tensor:
         return draw(
