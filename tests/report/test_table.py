@@ -138,6 +138,15 @@ def test_many_records_and_chosen_columns(page, record):
     assert "| mine | 12.50 [12.00, 13.00] | 2,048 |\n" in path.read_text()
 
 
+def test_some_rows_of_a_record_are_chosen_by_pattern(page, record, metric):
+    path = page("<!-- rows records/mine.json : fd, * | kd -->\n<!-- end -->\n")
+    some = [metric(name=name) for name in ("fd, real", "kd", "kd, real", "fd")]
+    write_record(path.parent / "records" / "mine.json", record("mine", *some))
+    render_into(path)
+    rows = [line.split(" | ")[0] for line in path.read_text().splitlines() if line.startswith("| ")]
+    assert rows[2:] == ["| fd, real ↓", "| kd ↓"]
+
+
 def test_records_may_be_named_one_after_the_other(page, record):
     path = page("<!-- table records/{second,fi*st}.json : fd -->\n<!-- end -->\n")
     for name in ("first", "second", "third"):
@@ -195,6 +204,7 @@ def test_code_blocks_are_left_alone(page, fence):
         ("<!-- table records/none.json -->\n<!-- end -->\n", "no record matches 'records/none.json'"),
         ("<!-- table /records/emoji.json -->\n<!-- end -->\n", "must be relative"),
         ("<!-- table records/*.json : fid -->\n<!-- end -->\n", "no record has a metric called 'fid'"),
+        ("<!-- rows records/emoji.json : fid* -->\n<!-- end -->\n", r"emoji: has no metric 'fid\*'"),
         ("<!-- table README.md -->\n<!-- end -->\n", r"README\.md: not a record"),
     ],
 )

@@ -7,8 +7,9 @@ A place is two comments, each on a line of its own; what stands between them is 
 
 The path is relative to the Markdown file and may hold `*`, or `{vae,gan}` for one after the other.
 Alone it gives one row per metric; followed by ` : fd | precision`, one row per record with those
-metrics as columns. With `training` in place of `table`: what the measured model has seen, for how
-long, and on what; with `listed`: the table of words that a record itself has in its notes.
+metrics as columns. With `rows` in place of `table`: one row for each metric of these names, which may
+hold `*`; with `training`: what the measured model has seen, for how long, and on what; with `listed`:
+the table of words that a record itself has in its notes.
 `python -m melies.report.table FILE.md …` fills the tables of files.
 """
 
@@ -16,6 +17,8 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +28,7 @@ from melies.interfaces import Metric
 from melies.report.record import Record, read_record
 
 _START = re.compile(
-    r"\s*<!--\s*(?P<what>table|training|listed)\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*"
+    r"\s*<!--\s*(?P<what>table|rows|training|listed)\s+(?P<records>.+?)(?:\s+:\s+(?P<metrics>.+?))?\s*-->\s*"
 )
 _END = re.compile(r"\s*<!--\s*end\s*-->\s*")
 _FENCE = re.compile(r"\s*(```|~~~)")
@@ -98,7 +101,7 @@ def training_cells(records: Sequence[Record]) -> Cells:
         hardware = trained["hardware"]
         machine = ", ".join(hardware["accelerators"]) or f"{hardware['cpu']}, {_cores(hardware['cpu_cores'])}"
         seen, hours = f"{trained['samples_seen']:,}", f"{trained['seconds'] / 3600:.1f}"
-        kinds = f"{trained['num_pictures']:,}" if "num_pictures" in trained else "–"
+        kinds = next((f"{trained[name]:,}" for name in ("num_pictures", "num_shots") if name in trained), "–")
         rows.append([record.name, seen, kinds, hours, machine, f"{record.notes.get('num_weights', 0):,}"])
     return Cells(["of", "samples seen", "of a set of", "hours", "on", "weights"], rows)
 
@@ -240,7 +243,19 @@ def _cells(path: Path, place: re.Match[str]) -> Cells:
         return listed_cells(records)
     if place["metrics"] is None:
         return metric_cells(records)
-    return comparison_cells(records, [name.strip() for name in place["metrics"].split("|")])
+    names = [name.strip() for name in place["metrics"].split("|")]
+    if place["what"] == "rows":
+        return metric_cells([_only(record, names) for record in records])
+    return comparison_cells(records, names)
+
+
+def _only(record: Record, names: Sequence[str]) -> Record:
+    """A record with the metrics of these names, in its own order."""
+    for name in names:
+        if not any(fnmatchcase(metric.name, name) for metric in record.metrics):
+            raise UserError(f"has no metric {name!r}", where=record.name)
+    kept = [metric for metric in record.metrics if any(fnmatchcase(metric.name, name) for name in names)]
+    return replace(record, metrics=tuple(kept))
 
 
 def _alternatives(pattern: str) -> list[str]:

@@ -23,7 +23,7 @@ from melies.images.model import ImageDiffusion, ImageDiffusionConfig
 from melies.images.tuned import TunedControl
 from melies.nn.transformer import TransformerConfig
 from melies.recipes.control import emoji as recipe
-from melies.recipes.control.evaluate import ControlEvaluation, crossed, evaluate_control
+from melies.recipes.control.evaluate import ControlEvaluation, alike, crossed, evaluate_control
 from melies.recipes.control.pairs import Pairs, held_out_pairs, pair_batches, split_pairs
 from melies.recipes.control.settings import ControlRecipe
 from melies.recipes.control.watch import CURVE, WATCHED, Watch
@@ -440,3 +440,14 @@ def test_words_that_come_twice_are_not_crossed_with_themselves():
     assert [words[row] for row in other.rows] == list(other.prompts)
     alone = Pairs("canny", pixels[:1], words[:1], pixels[:1], (0,), (0,))
     assert crossed(alone).prompts == ("bee",)
+
+
+def test_drawings_are_shown_with_those_that_are_like_them_and_have_other_names():
+    hints = torch.zeros(6, 1, 64, 64, dtype=torch.uint8)
+    for row, left in enumerate((4, 40, 5, 6, 41, 7)):  # two places
+        hints[row, :, 4:24, left : left + 20] = 255
+    prompts = ("red hat", "blue sun", "red hat", "red cat", "blue moon", "red shoe")
+    pairs = Pairs("scribble", hints.expand(-1, 3, -1, -1), prompts, hints, tuple(range(6)))
+    assert sorted(alike(pairs, 2)) in ([1, 4], [3, 5])  # of one place; words of many prompts do not count
+    assert sorted(alike(pairs, 6)) == [1, 3, 4, 5]  # and what has no name of its own is left out
+    assert len(alike(pairs._replace(prompts=("one",) * 6), 3)) == 1

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,8 +82,8 @@ def evaluate_paths(
     Raises:
         UserError: If a model is not found, or of another kind.
     """
-    model = _read(settings.model, CameraDiffusion)
-    clatr = _read(settings.clatr, CLaTr) if settings.clatr else None
+    loaded, model = _read(settings.model, CameraDiffusion)
+    clatr = _read(settings.clatr, CLaTr)[1] if settings.clatr else None
     for reader in (model, clatr):
         if reader is not None:
             reader.load_text_encoder(allow_download=allow_download, say=say)
@@ -111,7 +112,8 @@ def evaluate_paths(
             "model": checkpoint.origin(settings.model),
             "clatr": checkpoint.origin(settings.clatr) if settings.clatr else None,
             "C-F1 by motion": by_class,
-            "weights": sum(parameter.numel() for parameter in model.denoiser.parameters()),
+            "trained": dict(loaded.provenance),
+            "num_weights": sum(parameter.numel() for parameter in model.denoiser.parameters()),
         },
     )
     write_record(out / "record.json", record)
@@ -295,8 +297,8 @@ def _mean(name: str, values: Tensor, unit: str, higher_is_better: bool, seed: in
     return measure(name, torch.mean, values, unit=unit, higher_is_better=higher_is_better, seed=seed)
 
 
-def _read(name: str, kind: type):
-    model = checkpoint.load(name).model
-    if not isinstance(model, kind):
+def _read(name: str, kind: type) -> tuple[checkpoint.Loaded, Any]:
+    loaded = checkpoint.load(name)
+    if not isinstance(loaded.model, kind):
         raise UserError(f"not a {kind.__name__}", where=name)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return loaded, loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")

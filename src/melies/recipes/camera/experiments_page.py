@@ -50,7 +50,7 @@ def part_cells(records: Sequence[Record], part: str) -> Cells:
         *(f"{part}, shuffled text: C F1", f"{part}: drawing time"),
     )
     cells = comparison_cells(records, [name for name in names if any(one.find(name) for one in records)])
-    weights = [f"{record.notes['weights'] / 1e6:.2f}" for record in records]
+    weights = [f"{record.notes['num_weights'] / 1e6:.2f}" for record in records]
     rows = [[row[0], share, *row[1:]] for row, share in zip(cells.rows, weights, strict=True)]
     return Cells([cells.header[0], "weights (million)", *cells.header[1:]], rows)
 

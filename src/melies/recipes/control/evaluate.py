@@ -1,6 +1,7 @@
 """A control branch beside its base alone: fidelity, agreement with the words, quality, by control scale."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, normalize
 
 from melies import checkpoint
 from melies.config import check_positive, check_range
@@ -189,10 +191,8 @@ def drawings_figures(
 ) -> dict[str, Image.Image]:
     """One drawing under several prompts, and several drawings under one; scribbles where they are known."""
     drawings = next((one for one in pairs if one.kind == "scribble"), pairs[0])
-    count = min(SHOWN, len(drawings.pixels))
-    # Of drawings that are mostly filled, and of nearly empty ones, little is to be seen.
-    by_ink = drawings.hints.float().mean((1, 2, 3)).argsort().tolist()
-    shown = by_ink[min(len(by_ink) // 4, len(by_ink) - count) :][:count]
+    shown = alike(drawings, SHOWN)
+    count = len(shown)
     prompts, hints = [drawings.prompts[row] for row in shown], drawings.hints[shown].expand(-1, 3, -1, -1)
 
     def made(words: Sequence[str], asked: Tensor) -> Tensor:
@@ -211,6 +211,31 @@ def drawings_figures(
         "one-drawing": grid(one, columns=count + 1, captions=["the drawing", *prompts], zoom=zoom),
         "one-prompt": grid(several, columns=count, row_labels=["drawing", prompts[0]], zoom=zoom),
     }
+
+
+def alike(drawings: Pairs, count: int) -> list[int]:
+    """Rows of up to `count` drawings that are like the first of them, of things that have other names.
+
+    Words that contradict a drawing show little of either.
+    """
+    coarse = avg_pool2d(drawings.hints.float().mean(1, keepdim=True), drawings.hints.shape[-1] // 8)
+    vectors = normalize(coarse.flatten(1), dim=1)
+    likeness = vectors @ vectors.T
+    said = [set(text.lower().replace(":", " ").replace(",", " ").split()) for text in drawings.prompts]
+    times = Counter(word for words in said for word in words)
+    own = [{word for word in words if times[word] <= max(1, len(said) // 10)} for words in said]
+    # Of drawings that are mostly filled, and of nearly empty ones, little is to be seen.
+    by_ink = drawings.hints.float().mean((1, 2, 3)).argsort().tolist()
+    best, best_likeness = by_ink[:1], -1.0
+    for first in by_ink[len(by_ink) // 4 : len(by_ink) * 3 // 4] or by_ink:
+        chosen: list[int] = []
+        for row in [first, *likeness[first].argsort(descending=True).tolist()]:
+            if len(chosen) < count and own[row] and all(own[row].isdisjoint(own[other]) for other in chosen):
+                chosen.append(row)
+        found = float(likeness[first, chosen].mean()) if chosen else -1.0
+        if (len(chosen), found) > (len(best), best_likeness):
+            best, best_likeness = chosen, found
+    return best
 
 
 def _of_all(
