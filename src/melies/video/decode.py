@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from melies.config import check_positive
 from melies.errors import UserError
-from melies.optional import require
+from melies.video.container import damaged, opened, reason, start_s
 
 MAX_PIXELS = 64_000_000
 """Of one picture: a larger one is refused before it is decoded."""
@@ -115,7 +115,7 @@ def frames_at(path: Path, times_s: Sequence[float]) -> Iterator[Frame]:
             raise _empty(path)
         for time_s in times_s:
             if time_s - (ahead or shown).time_s > SEEK_S:
-                start = _start_s(av, container)
+                start = start_s(av, container)
                 container.seek(int((time_s + start) * av.time_base), backward=True)
                 coming = _decoded(av, container, stream, path)
                 shown, ahead = next(coming, shown), None
@@ -133,13 +133,7 @@ _NEAR_S = 1e-6
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[ModuleType, Any, Any]]:
-    av = require("av", extra="control", why="reading videos")
-    av.logging.set_libav_level(av.logging.ERROR)  # FFmpeg's advice on how a file was made helps nobody here
-    try:
-        container = av.open(str(path), options={"err_detect": "explode"})
-    except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"cannot be read as a video ({_reason(error)})", where=str(path)) from None
-    with container:
+    with opened(path, "a video") as (av, container):
         stream = next((s for s in container.streams.video if not _is_cover(s)), None)
         if stream is None:
             raise _empty(path)
@@ -153,22 +147,18 @@ def _opened(path: Path) -> Iterator[tuple[ModuleType, Any, Any]]:
 
 
 def _decoded(av: ModuleType, container: Any, stream: Any, path: Path) -> Iterator[Frame]:
-    start, last = _start_s(av, container), 0.0
+    start, last = start_s(av, container), 0.0
     try:
         for frame in container.decode(stream):
             if frame.is_corrupt:
-                raise _damaged(path, last, "a picture is damaged")
+                raise damaged(path, last, "a picture is damaged")
             # a stream without time stamps goes on at its own rate
             step = 1 / float(stream.average_rate or 25)
             last = frame.time - start if frame.time is not None else last + step
             turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
             yield Frame(np.ascontiguousarray(turned), max(0.0, last))
     except (av.error.FFmpegError, OSError) as error:
-        raise _damaged(path, last, _reason(error)) from None
-
-
-def _start_s(av: ModuleType, container: Any) -> float:
-    return (container.start_time or 0) / av.time_base
+        raise damaged(path, last, reason(error)) from None
 
 
 def _is_cover(stream: Any) -> bool:
@@ -178,13 +168,3 @@ def _is_cover(stream: Any) -> bool:
 
 def _empty(path: Path) -> UserError:
     return UserError("has no pictures", where=str(path), remedy="give a video, not sound alone")
-
-
-def _damaged(path: Path, after_s: float, reason: str) -> UserError:
-    return UserError(
-        f"damaged after {after_s:.3f} s ({reason})", where=str(path), remedy="copy or download it again"
-    )
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).strip().rstrip(".").lower()
